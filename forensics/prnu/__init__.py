@@ -1,0 +1,1 @@
+"""Photo-response non-uniformity: residual, fingerprint, correlation, camera identification."""
