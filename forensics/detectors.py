@@ -1,0 +1,95 @@
+"""What a detector is, what it is given, and the one table that names them all.
+
+A new detector is a class with the four members of `Detector`, a settings class, and one line in
+`BUILDERS`. Everything else (report columns, pages, contract tests) follows from that line.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+import pyarrow as pa
+import torch
+
+from forensics.arrays import to_tensor
+from forensics.records import Finding, Image, ManifestRow, UserError
+
+
+class Subject:
+    """One image under examination. What several detectors need is computed once and kept here."""
+
+    def __init__(self, row: ManifestRow, image: Image, device: torch.device | str = "cpu") -> None:
+        self.row = row
+        self.image = image
+        self.device = torch.device(device)
+        self._residuals: dict[tuple[float, int], torch.Tensor] = {}
+
+    @cached_property
+    def pixels(self) -> torch.Tensor:
+        """uint8 (H, W, 3) on the device."""
+        return to_tensor(self.image.pixels).to(self.device)
+
+    def residual(self, sigma: float, levels: int) -> torch.Tensor:
+        """Noise residual W, float32 (H, W) on the device."""
+        from forensics.prnu.residual import noise_residual
+
+        key = (sigma, levels)
+        if key not in self._residuals:
+            self._residuals[key] = noise_residual(self.pixels, sigma=sigma, levels=levels)
+        return self._residuals[key]
+
+
+class Detector(Protocol):
+    """Examines one image. Loaded once per worker, used for many images, never changed by them."""
+
+    name: ClassVar[str]
+    columns: ClassVar[Mapping[str, pa.DataType]]
+    """Its own report columns, beside status, reason, score and seconds."""
+
+    def examine(self, subject: Subject) -> Finding:
+        """Score, columns and maps. Raises `NotApplicable` to abstain; never changes ``subject``."""
+        ...
+
+    def identity(self) -> Mapping[str, Any]:
+        """What the answers depend on beside settings and code: digests of weights and models."""
+        ...
+
+    def bytes_needed(self, height: int, width: int) -> int:
+        """Upper estimate of the working memory in bytes for an image of that size (pixels)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a builder may draw on: where the work runs and where the camera models are."""
+
+    device: torch.device
+    camera_models: str | None = None  # URI of the folder of camera models
+
+
+BUILDERS: dict[str, str] = {
+    "camera": "forensics.prnu.camera:CameraDetector",
+    "prnu": "forensics.prnu.localization:PrnuDetector",
+}
+"""name -> ``module:class``; the class is called with ``(settings, resources)``."""
+
+
+def detector_class(name: str) -> type[Detector]:
+    """The class behind a name, imported only now. Raises `UserError` for an unknown name."""
+    if name not in BUILDERS:
+        raise UserError(f"no detector {name!r}; there are: {', '.join(BUILDERS)}")
+    module, _, attribute = BUILDERS[name].partition(":")
+    found: type[Detector] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def build(names: Sequence[str], settings: Mapping[str, Any], resources: Resources) -> list[Detector]:
+    """Detectors in the given order, each from its own section of the settings."""
+    builders: list[Callable[..., Detector]] = [detector_class(name) for name in names]
+    return [
+        builder(settings[name], resources) for builder, name in zip(builders, names, strict=True)
+    ]

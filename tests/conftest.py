@@ -1,0 +1,18 @@
+"""Fixtures for the whole suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real images and reference numbers beside the project."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "interop").is_dir():
+        pytest.skip("needs the real images and reference numbers in ../shared, which is absent")
+    return folder
