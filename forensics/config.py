@@ -75,7 +75,9 @@ def describe(model: type[BaseModel]) -> str:
     """One line per setting: option, default, meaning. This is what ``--help`` prints."""
     lines = []
     for name, field in fields(model):
-        default = "required" if field.is_required() else field.get_default(call_default_factory=True)
+        default = (
+            "required" if field.is_required() else field.get_default(call_default_factory=True)
+        )
         lines.append(f"  --{name:<28} {field.description or ''} [{default}]")
     return "\n".join(lines)
 
@@ -110,7 +112,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _reject_unknown(model: type[BaseModel], values: Mapping[str, Any], where: str) -> None:
     for name, value in values.items():
         if name not in model.model_fields:
-            raise UserError(f"{where}: unknown setting {name!r}{_suggest(name, model.model_fields)}")
+            raise UserError(
+                f"{where}: unknown setting {name!r}{_suggest(name, model.model_fields)}"
+            )
         section = _section(model.model_fields[name].annotation)
         if section is not None and isinstance(value, Mapping):
             _reject_unknown(section, value, f"{where}: {name}")

@@ -1,0 +1,36 @@
+# One verb a line; `make help` lists them. Every verb sets up what it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup scan test check bench clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+setup: $(STAMP) ## make the virtual environment (.venv)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[jobs,dev]'
+	@touch $(STAMP)
+
+scan: $(STAMP) ## the whole pipeline on a simulated archive: local Ray, local files, SQLite MLflow
+	$(BIN)/python -m jobs.demo --config configs/demo.yaml
+
+test: $(STAMP) ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## style, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## benchmarks; results go to benchmarks/results
+	$(BIN)/python -m benchmarks.bench_residual
+
+clean: ## remove the demo's output and caches (not .venv)
+	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

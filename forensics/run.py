@@ -1,0 +1,202 @@
+"""A run: an output folder bound to what its answers depend on, filled shard by shard.
+
+run.json                      inputs, digest, settings, versions, counts
+manifest.parquet              the manifest as it was when the run began
+report/shard-00000000.parquet one row per image; its presence means the shard is done
+maps/shard-00000000.parquet   pictures of the shard, written before its report
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import forensics
+from forensics import schema, storage
+from forensics.config import digest
+from forensics.records import UserError
+
+FORMAT = 1
+_SHARD = re.compile(r"shard-(\d{8})\.parquet$")
+_LIBRARIES = ("torch", "numpy", "pillow", "pyarrow", "scikit-image", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened run. Every write is one atomic put, so a kill at any moment leaves it whole."""
+
+    uri: str
+    digest: str
+    detectors: tuple[str, ...]
+    rows: int
+    shards: int
+    shard_rows: int
+
+    @property
+    def manifest_uri(self) -> str:
+        return storage.join(self.uri, "manifest.parquet")
+
+    def report_uri(self, shard: int) -> str:
+        return storage.join(self.uri, "report", f"shard-{shard:08d}.parquet")
+
+    def maps_uri(self, shard: int) -> str:
+        return storage.join(self.uri, "maps", f"shard-{shard:08d}.parquet")
+
+    def rows_of(self, shard: int) -> range:
+        """Positions in the manifest of a shard's rows."""
+        start = shard * self.shard_rows
+        return range(start, min(start + self.shard_rows, self.rows))
+
+    def committed(self) -> set[int]:
+        """Shards that are done, by a listing of the reports."""
+        names = (entry.uri for entry in storage.list(storage.join(self.uri, "report")))
+        return {int(match[1]) for name in names if (match := _SHARD.search(name))}
+
+    def commit(
+        self,
+        shard: int,
+        records: Sequence[Mapping[str, Any]],
+        maps: Sequence[Mapping[str, Any]],
+    ) -> int:
+        """Write a shard: maps first, report last. Returns the bytes written."""
+        about = {"run": self.digest, "shard": str(shard)}
+        map_bytes = schema.to_parquet(maps, schema.MAPS)
+        report_bytes = schema.to_parquet(records, schema.report_schema(self.detectors, about))
+        storage.write(self.maps_uri(shard), map_bytes)
+        storage.write(self.report_uri(shard), report_bytes)
+        return len(map_bytes) + len(report_bytes)
+
+    def report(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Report rows of a committed shard. Raises `UserError` if the file is damaged."""
+        return _table(self.report_uri(shard), columns)
+
+    def maps(self, shard: int) -> pa.Table:
+        """Map rows of a committed shard. Raises `UserError` if the file is damaged."""
+        return _table(self.maps_uri(shard))
+
+    def note(self, state: str, counts: Mapping[str, Any]) -> None:
+        """Record how far the run is: ``running``, ``complete`` or ``incomplete``."""
+        document = {**load_document(self.uri), "state": state, "counts": dict(counts)}
+        document["updated"] = _now()
+        _write_document(self.uri, document)
+
+
+def open_run(
+    uri: str,
+    *,
+    inputs: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    detectors: Sequence[str],
+    rows: int,
+    shards: int,
+    shard_rows: int,
+) -> Run:
+    """Begin a run, or continue the one in that folder if it depends on the same ``inputs``.
+
+    ``inputs`` are flat: dotted name → value. Raises `UserError` that says what differs.
+    """
+    bound = digest(inputs)
+    if storage.exists(storage.join(uri, "run.json")):
+        document = load_document(uri)
+        if document["digest"] != bound:
+            raise UserError(_difference(uri, document["inputs"], inputs))
+    else:
+        document = {
+            "format": FORMAT,
+            "digest": bound,
+            "inputs": dict(inputs),
+            "settings": dict(settings),
+            "detectors": list(detectors),
+            "versions": versions(),
+            "rows": rows,
+            "shards": shards,
+            "shard_rows": shard_rows,
+            "state": "running",
+            "counts": {},
+            "started": _now(),
+            "updated": _now(),
+        }
+        _write_document(uri, document)
+    return load_run(uri)
+
+
+def load_run(uri: str) -> Run:
+    """The run in a folder. Raises `UserError` if there is none."""
+    document = load_document(uri)
+    return Run(
+        uri=uri,
+        digest=document["digest"],
+        detectors=tuple(document["detectors"]),
+        rows=document["rows"],
+        shards=document["shards"],
+        shard_rows=document["shard_rows"],
+    )
+
+
+def load_document(uri: str) -> dict[str, Any]:
+    """Content of ``run.json``."""
+    path = storage.join(uri, "run.json")
+    try:
+        document: dict[str, Any] = json.loads(storage.read(path))
+    except storage.NotFound:
+        raise UserError(f"{uri} holds no run (there is no run.json in it)") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it or use another folder") from None
+    if document.get("format") != FORMAT:
+        raise UserError(f"{path} has format {document.get('format')}, this version reads {FORMAT}")
+    return document
+
+
+def versions() -> dict[str, str]:
+    """Version of this package, digest of its source, and the libraries its answers depend on."""
+    found = {name: metadata.version(name) for name in _LIBRARIES}
+    return {"forensics": forensics.__version__, "source": source_digest(), **found}
+
+
+def source_digest() -> str:
+    """SHA-256 (first 16 hex digits) over the package's source files, by path and content."""
+    root = Path(forensics.__file__).parent
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+    try:
+        return schema.from_parquet(storage.read(uri), columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"{uri} is damaged ({error}). Delete it and run the scan again: only its images are "
+            "examined anew."
+        ) from None
+
+
+def _write_document(uri: str, document: Mapping[str, Any]) -> None:
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    storage.write(storage.join(uri, "run.json"), text.encode())
+
+
+def _difference(uri: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    names = sorted(n for n in old.keys() | new.keys() if old.get(n) != new.get(n))
+    lines = [f"  {name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names]
+    return "\n".join(
+        [
+            f"{uri} holds a run with other inputs; mixing them would make its report untrue.",
+            *lines,
+            "Choose another output folder, or set these back to continue that run.",
+        ]
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,50 @@
+"""The command line every job has: ``--config file.yaml``, ``--any.setting value``, ``--help``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from forensics.config import Settings, describe, load
+from forensics.records import UserError
+from forensics.redact import redact
+from forensics.storage import StorageError
+
+S = TypeVar("S", bound=Settings)
+
+OK, INCOMPLETE, REFUSED = 0, 1, 2
+"""Exit codes: all rows answered; some are not; nothing was done because of bad input."""
+
+
+def run_job(job: Callable[[S], int], model: type[S], about: str | None) -> None:
+    """Run ``job`` with settings from ``sys.argv`` and leave with its exit code.
+
+    ``about`` is the job's docstring. Bad input and storage errors end with their message alone; an
+    error that is a bug keeps its traceback.
+    """
+    arguments = sys.argv[1:]
+    if "--help" in arguments or "-h" in arguments:
+        print(f"{about or ''}\nSettings (in the file, or here as --name value):\n{describe(model)}")
+        sys.exit(OK)
+    try:
+        sys.exit(job(settings_from(model, arguments)))
+    except (UserError, StorageError) as error:
+        print(redact(f"error: {error}"), file=sys.stderr)
+        sys.exit(REFUSED)
+    except KeyboardInterrupt:
+        print("stopped; what is committed stays, the same command continues", file=sys.stderr)
+        sys.exit(130)
+
+
+def settings_from(model: type[S], arguments: Sequence[str]) -> S:
+    """Settings from a command line, ``--config`` first, wherever it stands."""
+    rest = list(arguments)
+    config = None
+    for place, word in enumerate(rest):
+        if word == "--config" or word.startswith("--config="):
+            size = 1 if "=" in word else 2
+            config = word.partition("=")[2] if size == 1 else "".join(rest[place + 1 : place + 2])
+            del rest[place : place + size]
+            break
+    return load(model, config or None, rest)

@@ -1,0 +1,65 @@
+"""How far a long job is: a bar on a terminal, a plain line every few seconds in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import TracebackType
+
+from tqdm import tqdm
+
+LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Counts items done, their rate, the time left and how many came out how."""
+
+    def __init__(self, total: int, done: int = 0, unit: str = "images") -> None:
+        self.total, self.done, self._unit = total, done, unit
+        self.counts: Counter[str] = Counter()
+        self._start = self._line = time.monotonic()
+        self._before = done
+        self._bar = tqdm(total=total, initial=done, unit=unit) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        else:
+            self._say()
+
+    @property
+    def rate(self) -> float:
+        """Items per second since this job began."""
+        return (self.done - self._before) / max(time.monotonic() - self._start, 1e-9)
+
+    def add(self, count: int, outcomes: Mapping[str, int] | None = None) -> None:
+        """``count`` more are done; ``outcomes`` says what became of them."""
+        self.done += count
+        self.counts.update(outcomes or {})
+        if self._bar is not None:
+            self._bar.set_postfix(self._outcomes(), refresh=False)
+            self._bar.update(count)
+        elif time.monotonic() - self._line >= LINE_SECONDS:
+            self._say()
+
+    def _outcomes(self) -> dict[str, int]:
+        return {name: n for name, n in sorted(self.counts.items()) if n}
+
+    def _say(self) -> None:
+        self._line = time.monotonic()
+        left = (self.total - self.done) / self.rate if self.rate > 0 else float("inf")
+        eta = f", {left:.0f} s left" if 0 < left < float("inf") else ""
+        outcomes = "".join(f", {name} {n}" for name, n in self._outcomes().items())
+        print(
+            f"{self.done}/{self.total} {self._unit}, {self.rate:.2f}/s{eta}{outcomes}", flush=True
+        )

@@ -1,0 +1,200 @@
+"""Scan the images of a manifest: one report row for every row, maps where there is much to see.
+
+    python -m jobs.scan --config configs/scan.yaml
+    python -m jobs.scan --config configs/scan.yaml --output s3://bucket/run-1 --detectors camera
+    python -m jobs.scan --config configs/scan.yaml --retry status=timeout,failed
+    ray job submit --working-dir . -- python -m jobs.scan --config configs/scan.yaml
+
+A scan that was killed is continued by the same command. Exit code 0: every manifest row has its
+report row; 1: rows are missing, and the last lines say which; 2: bad input, nothing was done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from pydantic import Field, field_validator
+
+from forensics import manifest, storage
+from forensics.audit import audit, rows_with_status
+from forensics.config import digest, flat
+from forensics.lease import Lease
+from forensics.records import Status
+from forensics.report.build import contact_sheet, write_page
+from forensics.run import Run, open_run, versions
+from forensics.scan import ScanSettings, build_detectors, identities
+from jobs.cluster import PoolSettings, connected
+from jobs.entry import INCOMPLETE, OK, run_job
+from jobs.progress import Progress
+from jobs.shards import Unit, scan_shards
+from jobs.tracking import Tracker, TrackingSettings, tracked
+
+METRIC_SECONDS = 5.0
+
+
+class ScanJob(ScanSettings):
+    """A scan: what to read, where to write, how to spread the work."""
+
+    manifest: str = Field(description="URI of the manifest (Parquet file or folder)")
+    output: str = Field(description="URI of the run's folder")
+    limit: int | None = Field(None, ge=1, description="only the first rows of the manifest")
+    retry: tuple[Status, ...] = Field((), description="redo rows: status=timeout,failed")
+    shard_rows: int = Field(64, ge=1, description="rows per shard, the unit of commit")
+    pool: PoolSettings = PoolSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+    @field_validator("retry", mode="before")
+    @classmethod
+    def _statuses(cls, value: Any) -> Any:
+        """``status=timeout,failed`` as the command line hands it over."""
+        parts = [value] if isinstance(value, str) else list(value)
+        words = [word for part in parts for word in str(part).removeprefix("status=").split(",")]
+        return tuple(word for word in words if word)
+
+
+def scan(job: ScanJob) -> int:
+    """Run the scan; returns the exit code."""
+    settings = ScanSettings(**{name: getattr(job, name) for name in ScanSettings.model_fields})
+    detectors = build_detectors(settings, torch.device("cpu"))
+    with Lease(job.output) as lease:
+        run = _open(job, settings, identities(detectors))
+        del detectors
+        units = _units(run, job.retry)
+        with (
+            tracked("scan", job, job.tracking, job.output, key=run.digest) as tracker,
+            connected(job.pool) as pool,
+        ):
+            tracker.tags({"forensics.output": job.output, "forensics.digest": run.digest})
+            _work(run, settings, job, units, pool, tracker, lease)
+            return _finish(run, tracker)
+
+
+def _open(job: ScanJob, settings: ScanSettings, identity: dict[str, Any]) -> Run:
+    frozen = manifest.freeze(
+        job.manifest,
+        storage.join(job.output, "manifest.parquet"),
+        shard_rows=job.shard_rows,
+        limit=job.limit,
+    )
+    inputs = {
+        "manifest": frozen.digest,
+        "shard_rows": job.shard_rows,
+        **{f"detectors.{name}": digest(known) for name, known in identity.items()},
+        **{f"versions.{name}": version for name, version in versions().items()},
+        **{
+            f"settings.{name}": value
+            for name, value in flat(settings).items()
+            if name != "camera_models"  # its content is in the detectors' identity
+        },
+    }
+    return open_run(
+        job.output,
+        inputs=inputs,
+        settings=job.model_dump(mode="json"),
+        detectors=settings.detectors,
+        rows=frozen.rows,
+        shards=frozen.shards,
+        shard_rows=job.shard_rows,
+    )
+
+
+def _units(run: Run, retry: tuple[Status, ...]) -> list[Unit]:
+    """What is left to do: shards that are not committed, and the rows to be redone."""
+    committed = run.committed()
+    units: list[Unit] = [
+        {"shard": shard, "rows": []} for shard in range(run.shards) if shard not in committed
+    ]
+    if retry:
+        redo = rows_with_status(run, {str(status) for status in retry})
+        units += [{"shard": shard, "rows": rows} for shard, rows in redo]
+    return units
+
+
+def _work(
+    run: Run,
+    settings: ScanSettings,
+    job: ScanJob,
+    units: list[Unit],
+    pool: Any,
+    tracker: Tracker,
+    lease: Lease,
+) -> None:
+    rows = sum(len(unit["rows"]) or len(run.rows_of(unit["shard"])) for unit in units)
+    print(
+        f"{run.rows} images in {run.shards} shards, {rows} to do, {pool.workers} workers "
+        f"-> {run.uri}",
+        flush=True,
+    )
+    run.note("running", {"rows": run.rows, "to_do": rows})
+    with Progress(total=run.rows, done=run.rows - rows) as progress:
+        course = _Course(tracker, progress)
+        for ledger in scan_shards(run, settings, pool, job.pool.prefetch, units):
+            lease.check()
+            progress.add(ledger["rows"], {str(s): ledger[str(s)] for s in Status})
+            course.add(ledger)
+        course.log()
+
+
+class _Course:
+    """Counts and rates over time, to MLflow every few seconds."""
+
+    def __init__(self, tracker: Tracker, progress: Progress) -> None:
+        self._tracker, self._progress = tracker, progress
+        self._sums: Counter[str] = Counter()
+        self._logged = time.monotonic()
+
+    def add(self, ledger: dict[str, Any]) -> None:
+        for name in ("flagged", "seconds", "image_bytes", "output_bytes"):
+            self._sums[name] += ledger[name]
+        if time.monotonic() - self._logged >= METRIC_SECONDS:
+            self.log()
+
+    def log(self) -> None:
+        self._logged = time.monotonic()
+        values = {
+            "images.done": self._progress.done,
+            "images.per_second": self._progress.rate,
+            "images.flagged": self._sums["flagged"],
+            "seconds.images": self._sums["seconds"],
+            "bytes.read": self._sums["image_bytes"],
+            "bytes.written": self._sums["output_bytes"],
+            **{f"status.{name}": count for name, count in self._progress.counts.items()},
+        }
+        self._tracker.metrics(values, step=self._progress.done)
+
+
+def _finish(run: Run, tracker: Tracker) -> int:
+    """Audit, record, page; the exit code says whether every row is answered."""
+    result = audit(run)
+    run.note("complete" if result.complete else "incomplete", result.counts())
+    tracker.metrics({"audit.rows": result.rows, "audit.found": result.found})
+    tracker.metrics({f"total.{name}": count for name, count in result.statuses.items()})
+    tracker.text(storage.read(storage.join(run.uri, "run.json")).decode(), "run.json")
+    if result.statuses:
+        tracker.text(write_page(run), "page.html")
+        for name, picture in contact_sheet(run).items():
+            tracker.picture(picture, f"pictures/{name}.png")
+    for line in _conclusion(run, result.rows, result.found, result.statuses):
+        print(line)
+    for problem in result.problems:
+        print(f"  {problem}")
+    if result.problem_count > len(result.problems):
+        print(f"  … and {result.problem_count - len(result.problems)} more")
+    return OK if result.complete else INCOMPLETE
+
+
+def _conclusion(run: Run, rows: int, found: int, statuses: Counter[str]) -> Iterator[str]:
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(statuses.items()))
+    yield f"rows in {rows}, rows out {found} ({counts or 'none'}) -> {run.uri}"
+    if statuses:
+        yield f"page: {storage.join(run.uri, 'page.html')}"
+    if found != rows:
+        yield "INCOMPLETE: run the same command again; damaged shard files must be deleted first:"
+
+
+if __name__ == "__main__":
+    run_job(scan, ScanJob, __doc__)

@@ -1,0 +1,154 @@
+"""The actor pool of a scan: shards in, committed outputs and small ledger rows out.
+
+Ray Data deals the shards to actors; an actor reads its rows from the run's manifest, answers them
+through a supervised child process and commits the shard itself, under a name that follows from the
+shard. So a retry overwrites with the same content, and what an actor's death loses is one shard's
+work. Shards that were lost are dealt again in the next pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+
+from forensics.manifest import ShardReader
+from forensics.run import Run
+from forensics.scan import ScanSettings, explain
+from forensics.schema import STATUSES
+from forensics.storage import StorageError
+from forensics.supervisor import SupervisedScanner
+from jobs.cluster import Pool, quiet_data
+
+PASSES = 5
+"""How often lost shards are dealt again before the job gives up and says so."""
+
+_TASK_RETRIES = 2
+_LEDGER = pa.schema(
+    [
+        ("shard", pa.int64()),
+        ("rows", pa.int64()),
+        *[(status, pa.int64()) for status in STATUSES],
+        ("flagged", pa.int64()),  # rows in which a detector decided for tampering
+        ("seconds", pa.float64()),  # spent on images
+        ("image_bytes", pa.int64()),
+        ("output_bytes", pa.int64()),
+        ("error", pa.string()),  # why nothing was committed; not the fault of an image
+    ]
+)
+
+Unit = dict[str, Any]
+"""``{"shard": int, "rows": [positions to redo] or [] for all}``"""
+
+
+class ShardActor:
+    """One worker of the pool; its child process holds the loaded detectors."""
+
+    def __init__(self, run: Run, settings: ScanSettings, prefetch: int) -> None:
+        self._run = run
+        self._reader = ShardReader(run.manifest_uri, run.shard_rows)
+        self._scanner = SupervisedScanner(settings, prefetch)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        ledger = [self._ledger(unit) for unit in batch.to_pylist()]
+        return pa.Table.from_pylist(ledger, schema=_LEDGER)
+
+    def _ledger(self, unit: Unit) -> dict[str, Any]:
+        shard = int(unit["shard"])
+        try:
+            return self._work(shard, set(unit["rows"]))
+        except StorageError as error:
+            return {"shard": shard, "rows": 0, "error": str(error)}
+        except Exception as error:  # the pool goes on; the driver decides
+            self._scanner.close()
+            return {"shard": shard, "rows": 0, "error": explain(error)}
+
+    def _work(self, shard: int, only: set[int]) -> dict[str, Any]:
+        positions = self._run.rows_of(shard)
+        rows = zip(positions, self._reader.read(shard), strict=True)
+        wanted = [(index, row) for index, row in rows if not only or index in only]
+        answers = list(self._scanner.answers(wanted))
+        records = [answer.record for answer in answers]
+        maps = [item for answer in answers for item in answer.maps]
+        done = ledger_row(shard, records)
+        if only:
+            records, maps = _merge(self._run, shard, records, maps)
+        return {**done, "output_bytes": self._run.commit(shard, records, maps)}
+
+
+def scan_shards(
+    run: Run, settings: ScanSettings, pool: Pool, prefetch: int, units: Sequence[Unit]
+) -> Iterator[dict[str, Any]]:
+    """Answer the units on the pool; yields one ledger row per unit that was committed.
+
+    Raises `StorageError` when outputs cannot be written. Units whose worker kept dying are missing
+    from the ledger; the audit names their rows.
+    """
+    todo = {int(unit["shard"]): unit for unit in units}
+    for _ in range(PASSES):
+        for ledger in _one_pass(run, settings, pool, prefetch, list(todo.values())):
+            if ledger["error"] is not None:
+                raise StorageError(f"shard {ledger['shard']} was not written: {ledger['error']}")
+            todo.pop(ledger["shard"], None)
+            yield ledger
+        if not todo:
+            return
+
+
+def ledger_row(shard: int, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts of a shard's report records."""
+    statuses = Counter(record["status"] for record in records)
+    return {
+        "shard": shard,
+        "rows": len(records),
+        **{status: statuses[status] for status in STATUSES},
+        "flagged": sum(_flagged(record) for record in records),
+        "seconds": sum(record["seconds"] for record in records),
+        "image_bytes": sum(record["size"] or 0 for record in records),
+        "output_bytes": 0,
+        "error": None,
+    }
+
+
+def _flagged(record: Mapping[str, Any]) -> bool:
+    return any(isinstance(v, dict) and v.get("decision") is True for v in record.values())
+
+
+def _one_pass(
+    run: Run, settings: ScanSettings, pool: Pool, prefetch: int, units: list[Unit]
+) -> Iterator[dict[str, Any]]:
+    quiet_data()
+    context = ray.data.DataContext.get_current()
+    context.max_errored_blocks = -1  # a dead actor costs its shards this pass, not the job
+    blocks = max(1, min(len(units), 50 * pool.workers))
+    dataset = ray.data.from_items(units, override_num_blocks=blocks).map_batches(
+        ShardActor,
+        fn_constructor_args=(run, settings, prefetch),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=1),
+        num_cpus=pool.cpus_per_worker,
+        num_gpus=pool.gpus_per_worker or None,
+        max_restarts=-1,
+        max_task_retries=_TASK_RETRIES,
+    )
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from batch.to_pylist()
+
+
+def _merge(
+    run: Run,
+    shard: int,
+    records: Sequence[Mapping[str, Any]],
+    maps: Sequence[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The committed shard with these records in place of the earlier ones for the same rows."""
+    redone = {record["row"]: record for record in records}
+    merged = [redone.get(old["row"], old) for old in run.report(shard).to_pylist()]
+    ids = {record["image_id"] for record in records}
+    kept = [old for old in run.maps(shard).to_pylist() if old["image_id"] not in ids]
+    order = {record["image_id"]: place for place, record in enumerate(merged)}
+    return merged, sorted([*kept, *maps], key=lambda item: order[item["image_id"]])

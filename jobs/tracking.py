@@ -1,0 +1,142 @@
+"""MLflow: one run per job, written by the driver alone and always ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+
+import mlflow
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from PIL import Image as PillowImage
+from pydantic import Field
+
+from forensics.config import Settings, flat
+from forensics.records import UserError
+from forensics.redact import redact
+
+_VALUE_CHARACTERS = 6000  # MLflow's limit for a parameter
+
+
+class TrackingSettings(Settings):
+    """Where the job's metrics and pictures go."""
+
+    uri: str | None = Field(
+        None, description="MLflow store [MLFLOW_TRACKING_URI, else SQLite next to the output]"
+    )
+    experiment: str | None = Field(None, description="MLflow experiment [forensics/<job>]")
+
+
+class Tracker:
+    """One MLflow run, addressed by its id: no global state, so threads and tests may have many."""
+
+    def __init__(self, client: MlflowClient, run_id: str, store: str) -> None:
+        self._client = client
+        self.run_id = run_id
+        self.store = store
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers at a step."""
+        now = _milliseconds()
+        batch = [Metric(name, float(value), now, step) for name, value in values.items()]
+        self._client.log_batch(self.run_id, metrics=batch)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
+
+    def text(self, content: str, path: str) -> None:
+        """Store text (a page, a config) as an artifact."""
+        self._client.log_text(self.run_id, redact(content), path)
+
+    def figure(self, figure: Figure, path: str) -> None:
+        """Store a plot as an artifact."""
+        self._client.log_figure(self.run_id, figure, path)
+
+    def picture(self, picture: PillowImage.Image, path: str) -> None:
+        """Store a picture as an artifact."""
+        self._client.log_image(self.run_id, picture, path)
+
+    def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
+        """Store a table that MLflow can show."""
+        self._client.log_table(self.run_id, dict(columns), path)
+
+
+@contextmanager
+def tracked(
+    job: str, settings: Settings, tracking: TrackingSettings, output: str, key: str | None = None
+) -> Iterator[Tracker]:
+    """An MLflow run for the length of a job: FINISHED, or FAILED if the job raises.
+
+    ``key`` names work that is continued after a kill: the run that has it is opened again instead
+    of leaving it RUNNING for ever beside a second one.
+    """
+    store = store_uri(tracking, output)
+    try:
+        client = MlflowClient(tracking_uri=store)
+        experiment = _experiment(client, tracking.experiment or f"forensics/{job}", store)
+        run_id = _open(client, experiment, job, key)
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise UserError(
+            f"MLflow at {redact(store)} does not answer: {error}. Check tracking.uri or "
+            "MLFLOW_TRACKING_URI."
+        ) from None
+    params = [Param(k, redact(str(v))[:_VALUE_CHARACTERS]) for k, v in flat(settings).items()]
+    known = client.get_run(run_id).data.params
+    client.log_batch(run_id, params=[p for p in params if p.key not in known])
+    try:
+        yield Tracker(client, run_id, store)
+    except KeyboardInterrupt:
+        client.set_terminated(run_id, "KILLED")
+        raise
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def store_uri(tracking: TrackingSettings, output: str) -> str:
+    """The MLflow store: the setting, the environment, or SQLite beside a local output folder."""
+    if found := tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"):
+        return found
+    return f"sqlite:///{_beside(output) / 'mlflow.db'}"
+
+
+def _beside(output: str) -> Path:
+    local = "://" not in output or output.startswith("file://")
+    folder = Path(output.removeprefix("file://")).resolve().parent if local else Path.cwd()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _experiment(client: MlflowClient, name: str, store: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None
+    if store.startswith("sqlite:///"):  # MLflow's default would depend on the working folder
+        location = (Path(store.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _open(client: MlflowClient, experiment: str, job: str, key: str | None) -> str:
+    if key is not None:
+        for run in client.search_runs(
+            [experiment], f"tags.`forensics.key` = '{key}'", max_results=1
+        ):
+            client.update_run(run.info.run_id, status="RUNNING")
+            return str(run.info.run_id)
+    tags = {"forensics.job": job, **({"forensics.key": key} if key else {})}
+    name = f"{job}-{key[:8]}" if key else job
+    return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)
