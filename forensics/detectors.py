@@ -1,7 +1,8 @@
 """What a detector is, what it is given, and the one table that names them all.
 
 A new detector is a class with the four members of `Detector`, a settings class, and one line in
-`BUILDERS`. Everything else (report columns, pages, contract tests) follows from that line.
+`BUILDERS`. Everything else (report columns, pages, contract tests) follows from that line. A
+detector of somebody else's package needs no line: it is named ``package.module:Class`` in settings.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import pyarrow as pa
 import torch
 
 from forensics.arrays import to_tensor
 from forensics.records import Finding, Image, ManifestRow, UserError
+
+if TYPE_CHECKING:
+    from forensics.prnu.library import CameraLibrary
 
 
 class Subject:
@@ -65,10 +69,10 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class Resources:
-    """What a builder may draw on: where the work runs and where the camera models are."""
+    """What detectors share: where the work runs, and the camera models, loaded once for all."""
 
     device: torch.device
-    camera_models: str | None = None  # URI of the folder of camera models
+    library: CameraLibrary | None = None
 
 
 BUILDERS: dict[str, str] = {
@@ -79,17 +83,24 @@ BUILDERS: dict[str, str] = {
 
 
 def detector_class(name: str) -> type[Detector]:
-    """The class behind a name, imported only now. Raises `UserError` for an unknown name."""
-    if name not in BUILDERS:
+    """The class behind a name, imported only now. ``module:class`` names one from elsewhere.
+
+    Raises `UserError` for an unknown name.
+    """
+    place = name if ":" in name else BUILDERS.get(name)
+    if place is None:
         raise UserError(f"no detector {name!r}; there are: {', '.join(BUILDERS)}")
-    module, _, attribute = BUILDERS[name].partition(":")
+    module, _, attribute = place.partition(":")
     found: type[Detector] = getattr(importlib.import_module(module), attribute)
     return found
 
 
-def build(names: Sequence[str], settings: Mapping[str, Any], resources: Resources) -> list[Detector]:
-    """Detectors in the given order, each from its own section of the settings."""
+def build(
+    names: Sequence[str], settings: Mapping[str, Any], resources: Resources
+) -> list[Detector]:
+    """Detectors in the given order, each from its own section of the settings, if it has one."""
     builders: list[Callable[..., Detector]] = [detector_class(name) for name in names]
     return [
-        builder(settings[name], resources) for builder, name in zip(builders, names, strict=True)
+        builder(settings.get(name), resources)
+        for builder, name in zip(builders, names, strict=True)
     ]

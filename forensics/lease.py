@@ -53,8 +53,8 @@ class Lease:
             if held is not None and _alive(held):
                 raise UserError(
                     f"{self._run_uri} is being written by another job (process {held['pid']} on "
-                    f"{held['host']}). Wait for it, stop it, or choose another output folder; a dead "
-                    f"job's lease ends by itself after {STALE_SECONDS:.0f} s."
+                    f"{held['host']}). Wait for it, stop it, or choose another output folder; a "
+                    f"dead job's lease ends by itself after {STALE_SECONDS:.0f} s."
                 )
             storage.write(self._uri, self._content())
             if (now := self._read()) is None or now["token"] != self._owner["token"]:

@@ -15,6 +15,7 @@ from forensics.config import Settings
 from forensics.decode import decode
 from forensics.detectors import Detector, Resources, Subject, build
 from forensics.prnu.camera import CameraSettings
+from forensics.prnu.library import CameraLibrary
 from forensics.prnu.localization import PrnuSettings
 from forensics.records import (
     Evidence,
@@ -133,10 +134,9 @@ class Scanner:
 
 def build_detectors(settings: ScanSettings, device: torch.device) -> list[Detector]:
     """The detectors of a scan, loaded."""
-    sections = {
-        name: getattr(settings, name) for name in settings.detectors if hasattr(settings, name)
-    }
-    return build(settings.detectors, sections, Resources(device, settings.camera_models))
+    sections = {name: getattr(settings, name, None) for name in settings.detectors}
+    library = CameraLibrary(settings.camera_models, device) if settings.camera_models else None
+    return build(settings.detectors, sections, Resources(device, library))
 
 
 def fetch(row: ManifestRow) -> Evidence:

@@ -57,7 +57,7 @@ MAPS = pa.schema(
 
 def report_schema(detectors: Sequence[str], metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """Schema of a report whose run used these detectors, in this order."""
-    structs = [(name, _struct(name)) for name in detectors]
+    structs = [_struct(name) for name in detectors]
     return pa.schema(
         [*_FIXED, *structs], metadata={"schema_version": str(VERSION), **(metadata or {})}
     )
@@ -122,17 +122,17 @@ def from_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     return pq.read_table(io.BytesIO(data), columns=list(columns) if columns else None)
 
 
-def _struct(name: str) -> pa.DataType:
+def _struct(detector: str) -> tuple[str, pa.DataType]:
     common = {
         "status": pa.string(),
         "reason": pa.string(),
         "score": pa.float64(),  # 0..1, higher is more suspicious
         "seconds": pa.float64(),
     }
-    own = detector_class(name).columns
-    if clash := common.keys() & own.keys():
-        raise ValueError(f"detector {name} may not name its own columns {sorted(clash)}")
-    return pa.struct([*common.items(), *own.items()])
+    found = detector_class(detector)
+    if clash := common.keys() & found.columns.keys():
+        raise ValueError(f"detector {found.name} may not name its own columns {sorted(clash)}")
+    return found.name, pa.struct([*common.items(), *found.columns.items()])
 
 
 def _finding_record(finding: Finding) -> dict[str, Any]:

@@ -1,0 +1,199 @@
+"""Ray tasks that make camera models: sums over reference images, and training on pristine ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import ray
+
+from forensics import storage
+from forensics.decode import decode
+from forensics.prnu.camera_model import ACCUMULATOR, CARD, CameraModel, UsedImage
+from forensics.prnu.fingerprint import FingerprintAccumulator
+from forensics.prnu.library import CameraLibrary
+from forensics.prnu.training import PristineSample, pristine_sample, train
+from forensics.records import Image, ManifestRow, NotApplicable, UserError
+from forensics.scan import explain, fetch
+
+Size = tuple[int, int]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was not used, and why."""
+
+    image_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Fingerprint sums of one camera by image size, with the images they came from."""
+
+    by_size: dict[Size, tuple[FingerprintAccumulator, tuple[UsedImage, ...]]]
+    skipped: tuple[Skipped, ...] = ()
+
+    def merge(self, other: Sums) -> Sums:
+        """Sums over both sets of images."""
+        merged = dict(self.by_size)
+        for size, (sums, images) in other.by_size.items():
+            if size in merged:
+                mine, before = merged[size]
+                merged[size] = (mine.merge(sums), before + images)
+            else:
+                merged[size] = (sums, images)
+        return Sums(merged, self.skipped + other.skipped)
+
+
+@ray.remote(num_cpus=1)
+def accumulate(
+    rows: Sequence[ManifestRow], sigma: float, levels: int, max_megapixels: float, known: set[str]
+) -> Sums:
+    """Sums over some reference images of one camera; ``known`` are hashes already summed."""
+    by_size: dict[Size, tuple[FingerprintAccumulator, tuple[UsedImage, ...]]] = {}
+    skipped = []
+    for row in rows:
+        try:
+            used, image = _load(row, max_megapixels)
+        except Exception as error:
+            skipped.append(Skipped(row.image_id, explain(error)))
+            continue
+        if used.sha256 in known:
+            skipped.append(Skipped(row.image_id, "is in the fingerprint already"))
+            continue
+        size = (image.height, image.width)
+        sums, images = by_size.get(size) or (FingerprintAccumulator(sigma, levels), ())
+        sums.update(image.pixels, row.image_id)
+        by_size[size] = (sums, (*images, used))
+    return Sums(by_size, tuple(skipped))
+
+
+@ray.remote(num_cpus=1)
+def merge(one: Sums, other: Sums) -> Sums:
+    """Sums over both."""
+    return one.merge(other)
+
+
+@ray.remote(num_cpus=1)
+def write_fingerprint(folder: str, camera_id: str, sums: Sums, size: Size | None) -> dict[str, Any]:
+    """Compute and store a fingerprint of that size, else of the most frequent one.
+
+    Says what became of each image. Storing is complete when the card is there; nothing is stored
+    where no image could be used.
+    """
+    skipped = list(sums.skipped)
+    if not sums.by_size:
+        return {"camera_id": camera_id, "images": 0, "skipped": skipped}
+    size = size or max(sums.by_size, key=lambda s: (len(sums.by_size[s][1]), s))
+    for other, (_, images) in sums.by_size.items():
+        if other != size:
+            reason = f"has {other[1]}x{other[0]} pixels, the fingerprint {size[1]}x{size[0]}"
+            skipped += [Skipped(image.image_id, reason) for image in images]
+    accumulator, images = sums.by_size[size]
+    used = tuple(sorted(images, key=lambda image: (image.image_id, image.sha256)))
+    model = CameraModel(
+        camera_id=camera_id,
+        fingerprint=accumulator.compute(),
+        sigma=accumulator.sigma,
+        levels=accumulator.levels,
+        reference=used,
+    )
+    write_model(folder, model, accumulator.to_bytes())
+    return {
+        "camera_id": camera_id,
+        "images": len(used),
+        "height": size[0],
+        "width": size[1],
+        "digest": model.digest,
+        "skipped": skipped,
+    }
+
+
+@ray.remote(num_cpus=1)
+def sample(models: str, row: ManifestRow, max_megapixels: float) -> PristineSample | Skipped:
+    """Window statistics of one pristine image of a camera."""
+    try:
+        used, image = _load(row, max_megapixels)
+        return pristine_sample(_model(models, str(row.camera_id)), used, image.pixels)
+    except (NotApplicable, UserError) as error:
+        return Skipped(row.image_id, str(error))
+    except Exception as error:
+        return Skipped(row.image_id, explain(error))
+
+
+@ray.remote(num_cpus=1)
+def write_trained(
+    models: str, camera_id: str, *samples: PristineSample | Skipped
+) -> dict[str, Any]:
+    """Train one camera's predictors and store its model; says what became of each image."""
+    skipped = [s for s in samples if isinstance(s, Skipped)]
+    usable = [s for s in samples if isinstance(s, PristineSample)]
+    base = replace(_model(models, camera_id), windows=(), false_alarms=(), left_out={})
+    try:
+        model = train(base, usable)
+    except UserError as error:
+        return {"camera_id": camera_id, "images": 0, "skipped": skipped, "error": str(error)}
+    write_model(storage.join(models, camera_id), model)
+    return {
+        "camera_id": camera_id,
+        "images": len(model.training),
+        "skipped": skipped,
+        "windows": [
+            {
+                "window": w.window,
+                "adjusted_r2": w.adjusted_r2,
+                "sigma0": w.sigma0,
+                "sigma1": w.sigma1,
+                "blocks": w.blocks,
+            }
+            for w in model.windows
+        ],
+        "left_out": dict(model.left_out),
+        "false_alarms": [(a.image_id, a.area) for a in model.false_alarms],
+    }
+
+
+def write_model(folder: str, model: CameraModel, accumulator: bytes | None = None) -> None:
+    """Store a camera model's files, the card last."""
+    files = model.to_files(accumulator)
+    for name in sorted(files, key=lambda name: name == CARD):
+        storage.write(storage.join(folder, name), files[name])
+
+
+def read_accumulator(folder: str) -> FingerprintAccumulator:
+    """The sums a fingerprint can be extended from. Raises `UserError` where they are gone."""
+    try:
+        return FingerprintAccumulator.from_bytes(storage.read(storage.join(folder, ACCUMULATOR)))
+    except storage.NotFound:
+        raise UserError(
+            f"{folder} has no {ACCUMULATOR}, so its fingerprint cannot be extended; make it again "
+            "from all its images with existing: replace"
+        ) from None
+
+
+def tree(items: Sequence[T], join: Callable[[T, T], T]) -> T:
+    """Join neighbours pairwise until one is left: the same tree for the same number of items."""
+    level = list(items)
+    while len(level) > 1:
+        pairs = [join(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + level[len(pairs) * 2 :]
+    return level[0]
+
+
+def _load(row: ManifestRow, max_megapixels: float) -> tuple[UsedImage, Image]:
+    evidence = fetch(row)
+    image = decode(evidence.data, max_megapixels=max_megapixels)
+    return UsedImage(row.image_id, evidence.sha256, len(evidence.data)), image
+
+
+def _model(models: str, camera_id: str) -> CameraModel:
+    return _library(models, ray.get_runtime_context().get_job_id()).model(camera_id)
+
+
+@lru_cache(maxsize=1)
+def _library(models: str, job: str) -> CameraLibrary:
+    return CameraLibrary(models)
