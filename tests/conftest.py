@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3server import _running_s3_server, s3_server  # noqa: F401 - fixtures
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
