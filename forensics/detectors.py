@@ -8,10 +8,10 @@ detector of somebody else's package needs no line: it is named ``package.module:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 import torch
@@ -22,6 +22,8 @@ from forensics.records import Finding, Image, ManifestRow, UserError
 if TYPE_CHECKING:
     from forensics.prnu.library import CameraLibrary
 
+T = TypeVar("T")
+
 
 class Subject:
     """One image under examination. What several detectors need is computed once and kept here."""
@@ -31,6 +33,7 @@ class Subject:
         self.image = image
         self.device = torch.device(device)
         self._residuals: dict[tuple[float, int], torch.Tensor] = {}
+        self._shared: dict[Hashable, Any] = {}
 
     @cached_property
     def pixels(self) -> torch.Tensor:
@@ -45,6 +48,13 @@ class Subject:
         if key not in self._residuals:
             self._residuals[key] = noise_residual(self.pixels, sigma=sigma, levels=levels)
         return self._residuals[key]
+
+    def shared(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """``compute()``, once per key: what one detector has found out, for the others."""
+        if key not in self._shared:
+            self._shared[key] = compute()
+        found: T = self._shared[key]
+        return found
 
 
 class Detector(Protocol):

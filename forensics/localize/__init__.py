@@ -1,0 +1,1 @@
+"""Where in the image: from statistics of windows to probability and decision maps."""

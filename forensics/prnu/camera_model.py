@@ -1,0 +1,250 @@
+"""What is known of one camera: its fingerprint and, per window size, what to expect of it.
+
+Kept as a folder of files: ``fingerprint.safetensors``, ``model.safetensors`` and ``card.json``,
+which names the images used and holds the SHA-256 of the other files, so that a model is either
+whole or refused. ``accumulator.safetensors`` may lie beside them: the sums from which the
+fingerprint can be extended; nothing else reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from forensics import __version__
+from forensics.arrays import to_tensor
+from forensics.prnu.predictors import PREDICTORS, Predictor
+from forensics.records import UserError
+
+CARD = "card.json"
+FINGERPRINT = "fingerprint.safetensors"
+MODEL = "model.safetensors"
+ACCUMULATOR = "accumulator.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class UsedImage:
+    """An image that went into a camera model."""
+
+    image_id: str
+    sha256: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WindowModel:
+    """What correlations to expect in square windows of one size.
+
+    ``jpeg_quality`` None means: learned from images of mixed quality.
+    """
+
+    window: int  # side in pixels
+    predictor: Predictor
+    sigma0: float  # spread of the correlation where the fingerprint is absent
+    sigma1: float  # spread of the error of the prediction where it is present
+    adjusted_r2: float
+    blocks: int
+    images: int
+    jpeg_quality: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FalseAlarm:
+    """What the model wrongly calls tampered in a pristine image that it has not seen."""
+
+    image_id: str
+    area: float  # part of the image, 0..1
+    score: float  # 0..1
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """Fingerprint, predictors and spreads of one camera. Without `windows` it only identifies.
+
+    Raises `ValueError` where the fingerprint is not float32 (H, W).
+    """
+
+    camera_id: str
+    fingerprint: torch.Tensor  # float32 (H, W)
+    sigma: float  # settings of the noise residual that the fingerprint belongs to
+    levels: int
+    reference: tuple[UsedImage, ...]
+    training: tuple[UsedImage, ...] = ()
+    windows: tuple[WindowModel, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)  # window size -> why it is missing
+    false_alarms: tuple[FalseAlarm, ...] = ()  # worst first
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", to_tensor(self.fingerprint))
+        if self.fingerprint.ndim != 2 or self.fingerprint.dtype != torch.float32:
+            raise ValueError(
+                f"a fingerprint is a float32 tensor (H, W), not {self.fingerprint.dtype} "
+                f"{tuple(self.fingerprint.shape)}"
+            )
+
+    @property
+    def height(self) -> int:
+        return int(self.fingerprint.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.fingerprint.shape[1])
+
+    def window(self, size: int, jpeg_quality: int | None = None) -> WindowModel:
+        """The model for windows of that side: of the nearest JPEG quality, else of mixed quality.
+
+        Raises `UserError` where there is none, naming the sizes that there are.
+        """
+        found = [model for model in self.windows if model.window == size]
+        if not found:
+            why = self.left_out.get(str(size), "it was not trained")
+            sizes = sorted({model.window for model in self.windows})
+            have = f"there are {', '.join(map(str, sizes))}" if sizes else "run jobs.camera_model"
+            raise UserError(
+                f"camera {self.camera_id} has no predictor for windows of {size} px ({why}); {have}"
+            )
+
+        def distance(model: WindowModel) -> float:
+            if model.jpeg_quality is None:
+                return 0.5 if jpeg_quality is None else 100.5
+            return 101.0 if jpeg_quality is None else abs(model.jpeg_quality - jpeg_quality)
+
+        return min(found, key=distance)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything the model holds."""
+        digest: str = json.loads(self.to_files()[CARD])["digest"]
+        return digest
+
+    def to_files(self, accumulator: bytes | None = None) -> dict[str, bytes]:
+        """File name -> content; the card comes last, so that a folder with a card is whole."""
+        files = {
+            FINGERPRINT: save({"fingerprint": self.fingerprint.contiguous().cpu()}),
+            MODEL: save(
+                {
+                    f"{index}.{name}": tensor.contiguous()
+                    for index, window in enumerate(self.windows)
+                    for name, tensor in window.predictor.state().items()
+                }
+            ),
+        }
+        card: dict[str, Any] = {
+            "format": FORMAT,
+            "camera_id": self.camera_id,
+            "height": self.height,
+            "width": self.width,
+            "residual": {"sigma": self.sigma, "levels": self.levels},
+            "windows": [_window_card(window) for window in self.windows],
+            "left_out": dict(self.left_out),
+            "false_alarms": [asdict(alarm) for alarm in self.false_alarms],
+            "reference": [asdict(image) for image in self.reference],
+            "training": [asdict(image) for image in self.training],
+            "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        }
+        card["digest"] = _card_digest(card)
+        card["versions"] = {
+            "forensics": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        }
+        if accumulator is not None:
+            files[ACCUMULATOR] = accumulator
+        files[CARD] = json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode()
+        return files
+
+    @classmethod
+    def from_files(cls, read: Callable[[str], bytes]) -> CameraModel:
+        """The model back from its files; ``read`` gives the content of a file by its name.
+
+        Raises `UserError` for a card of another format and for files that are damaged or belong to
+        another model.
+        """
+        card = read_card(read(CARD))
+        files = {name: read(name) for name in (FINGERPRINT, MODEL)}
+        for name, data in files.items():
+            if hashlib.sha256(data).hexdigest() != card["files"].get(name):
+                raise UserError(
+                    f"camera {card['camera_id']}: {name} is not the file that {CARD} describes "
+                    "(its SHA-256 differs); make the camera model again"
+                )
+        try:
+            fingerprint = load(files[FINGERPRINT])["fingerprint"]
+            tensors = load(files[MODEL])
+            windows = tuple(
+                _window_model(entry, f"{index}.", tensors)
+                for index, entry in enumerate(card["windows"])
+            )
+            return cls(
+                camera_id=card["camera_id"],
+                fingerprint=fingerprint,
+                sigma=float(card["residual"]["sigma"]),
+                levels=int(card["residual"]["levels"]),
+                reference=tuple(UsedImage(**entry) for entry in card["reference"]),
+                training=tuple(UsedImage(**entry) for entry in card["training"]),
+                windows=windows,
+                left_out=card["left_out"],
+                false_alarms=tuple(FalseAlarm(**entry) for entry in card["false_alarms"]),
+            )
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise UserError(
+                f"camera {card['camera_id']}: the camera model cannot be read: {error!r}"
+            ) from None
+
+
+def read_card(data: bytes) -> dict[str, Any]:
+    """The card from its bytes, checked for format and integrity. Raises `UserError`."""
+    try:
+        card = json.loads(data)
+        if not isinstance(card, dict) or card.get("format") != FORMAT:
+            raise UserError(f"{CARD} is not a camera model card of format {FORMAT}")
+        if card["digest"] != _card_digest(card) or not isinstance(card["camera_id"], str):
+            raise UserError(
+                f"the {CARD} of camera {card['camera_id']} was changed after it was written "
+                "(its digest differs); make the camera model again"
+            )
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{CARD} is not a camera model card: {error!r}") from None
+    return card
+
+
+def _card_digest(card: Mapping[str, Any]) -> str:
+    content = {k: v for k, v in card.items() if k not in ("digest", "versions")}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _window_card(model: WindowModel) -> dict[str, Any]:
+    return {
+        "window": model.window,
+        "jpeg_quality": model.jpeg_quality,
+        "predictor": model.predictor.name,
+        "sigma0": model.sigma0,
+        "sigma1": model.sigma1,
+        "adjusted_r2": model.adjusted_r2,
+        "blocks": model.blocks,
+        "images": model.images,
+    }
+
+
+def _window_model(
+    entry: Mapping[str, Any], prefix: str, tensors: Mapping[str, torch.Tensor]
+) -> WindowModel:
+    values = dict(entry)
+    name = values.pop("predictor")
+    if name not in PREDICTORS:
+        raise UserError(f"unknown predictor {name!r}; there are: {', '.join(PREDICTORS)}")
+    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return WindowModel(predictor=PREDICTORS[name].from_state(own), **values)
