@@ -23,6 +23,7 @@ import pyarrow as pa
 import forensics
 from forensics import schema, storage
 from forensics.config import digest
+from forensics.detectors import detector_class
 from forensics.records import UserError
 
 FORMAT = 1
@@ -40,6 +41,11 @@ class Run:
     rows: int
     shards: int
     shard_rows: int
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Names of the report's detector columns."""
+        return tuple(detector_class(name).name for name in self.detectors)
 
     @property
     def manifest_uri(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,15 @@ from pydantic import Field
 from forensics.config import Settings
 from forensics.records import UserError
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning about GPUs
+# Read when Ray is imported: no usage reports, and no chatter between the job's own lines.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 import ray
 import ray.data
+
+logging.getLogger("ray").setLevel(logging.ERROR)
 
 FREE_CPUS = 1
 """CPUs the pool must leave to Ray's own tasks; without one a pipeline waits for ever."""
@@ -52,7 +57,7 @@ def connected(wanted: PoolSettings) -> Iterator[Pool]:
         yield size_pool(wanted)
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         cores = os.cpu_count() or 1
         cpus = max(cores, int((wanted.workers or cores) * wanted.cpus_per_worker + 0.999))
@@ -61,6 +66,7 @@ def connected(wanted: PoolSettings) -> Iterator[Pool]:
             num_cpus=cpus + FREE_CPUS,
             include_dashboard=False,
             log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     try:
         yield size_pool(wanted)
@@ -99,7 +105,8 @@ def check_budget(pool: Pool, cpus: float, gpus: float) -> None:
 
 
 def quiet_data() -> None:
-    """Ray Data without its own progress bars and statistics; the jobs print their own."""
+    """Ray Data without its own progress and log lines; the jobs print their own."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False

@@ -19,12 +19,13 @@ from typing import Any
 import torch
 from pydantic import Field, field_validator
 
-from forensics import manifest, storage
+from forensics import storage
 from forensics.audit import audit, rows_with_status
 from forensics.config import digest, flat
 from forensics.lease import Lease
+from forensics.manifest import Freezer
 from forensics.records import Status
-from forensics.report.build import contact_sheet, write_page
+from forensics.report.build import build_review, write_review
 from forensics.run import Run, open_run, versions
 from forensics.scan import ScanSettings, build_detectors, identities
 from jobs.cluster import PoolSettings, connected
@@ -74,32 +75,34 @@ def scan(job: ScanJob) -> int:
 
 
 def _open(job: ScanJob, settings: ScanSettings, identity: dict[str, Any]) -> Run:
-    frozen = manifest.freeze(
-        job.manifest,
-        storage.join(job.output, "manifest.parquet"),
-        shard_rows=job.shard_rows,
-        limit=job.limit,
-    )
-    inputs = {
-        "manifest": frozen.digest,
-        "shard_rows": job.shard_rows,
-        **{f"detectors.{name}": digest(known) for name, known in identity.items()},
-        **{f"versions.{name}": version for name, version in versions().items()},
-        **{
-            f"settings.{name}": value
-            for name, value in flat(settings).items()
-            if name != "camera_models"  # its content is in the detectors' identity
-        },
-    }
-    return open_run(
-        job.output,
-        inputs=inputs,
-        settings=job.model_dump(mode="json"),
-        detectors=settings.detectors,
-        rows=frozen.rows,
-        shards=frozen.shards,
-        shard_rows=job.shard_rows,
-    )
+    """Begin or continue the run in the output folder; the manifest is kept in it."""
+    with Freezer(job.manifest, job.shard_rows, job.limit) as freezer:
+        frozen = freezer.frozen
+        for name in frozen.ignored:
+            print(f"note: the manifest's column {name!r} means nothing here and is ignored")
+        inputs = {
+            "manifest": frozen.digest,
+            "shard_rows": job.shard_rows,
+            **{f"detectors.{name}": digest(known) for name, known in identity.items()},
+            **{f"versions.{name}": version for name, version in versions().items()},
+            **{
+                f"settings.{name}": value
+                for name, value in flat(settings).items()
+                if name != "camera_models"  # its content is in the detectors' identity
+            },
+        }
+        run = open_run(
+            job.output,
+            inputs=inputs,
+            settings=job.model_dump(mode="json"),
+            detectors=settings.detectors,
+            rows=frozen.rows,
+            shards=frozen.shards,
+            shard_rows=job.shard_rows,
+        )
+        if not storage.exists(run.manifest_uri):
+            freezer.commit(run.manifest_uri)
+    return run
 
 
 def _units(run: Run, retry: tuple[Status, ...]) -> list[Unit]:
@@ -175,9 +178,11 @@ def _finish(run: Run, tracker: Tracker) -> int:
     tracker.metrics({f"total.{name}": count for name, count in result.statuses.items()})
     tracker.text(storage.read(storage.join(run.uri, "run.json")).decode(), "run.json")
     if result.statuses:
-        tracker.text(write_page(run), "page.html")
-        for name, picture in contact_sheet(run).items():
-            tracker.picture(picture, f"pictures/{name}.png")
+        review = build_review(run)
+        write_review(run, review)
+        tracker.text(review.page, "page.html")
+        for rank, picture in enumerate(review.pictures, 1):
+            tracker.picture(picture, f"pictures/worst-{rank:02d}.png")
     for line in _conclusion(run, result.rows, result.found, result.statuses):
         print(line)
     for problem in result.problems:

@@ -8,6 +8,7 @@ work. Shards that were lost are dealt again in the next pass.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -124,17 +125,21 @@ def _one_pass(
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1  # a dead actor costs its shards this pass, not the job
     blocks = max(1, min(len(units), 50 * pool.workers))
-    dataset = ray.data.from_items(units, override_num_blocks=blocks).map_batches(
-        ShardActor,
-        fn_constructor_args=(run, settings, prefetch),
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=1),
-        num_cpus=pool.cpus_per_worker,
-        num_gpus=pool.gpus_per_worker or None,
-        max_restarts=-1,
-        max_task_retries=_TASK_RETRIES,
-    )
+    source = ray.data.from_items(units, override_num_blocks=blocks)
+    with warnings.catch_warnings():
+        # max_restarts and max_task_retries have no other way in before Ray 2.64; Ray is pinned.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+        dataset = source.map_batches(
+            ShardActor,
+            fn_constructor_args=(run, settings, prefetch),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=1),
+            num_cpus=pool.cpus_per_worker,
+            num_gpus=pool.gpus_per_worker or None,
+            max_restarts=-1,
+            max_task_retries=_TASK_RETRIES,
+        )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from batch.to_pylist()
 

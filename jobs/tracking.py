@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)  # not its tables' every migration
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 import mlflow
 from matplotlib.figure import Figure

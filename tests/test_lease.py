@@ -56,7 +56,14 @@ def test_a_killed_job_is_taken_over_at_once(tmp_path: Path) -> None:
 
 def other_machine(heartbeat: float) -> str:
     return json.dumps(
-        {"token": "x", "host": "h", "boot": "b", "pid": 1, "pid_started": "1", "heartbeat": heartbeat}
+        {
+            "token": "x",
+            "host": "h",
+            "boot": "b",
+            "pid": 1,
+            "pid_started": "1",
+            "heartbeat": heartbeat,
+        }
     )
 
 

@@ -1,0 +1,142 @@
+"""From a run's outputs to its page: choose the rows worth looking at and draw their pictures."""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from PIL import Image as PillowImage
+
+from forensics import storage
+from forensics.decode import decode
+from forensics.records import Map, Status, Unreadable
+from forensics.report.figure import figure
+from forensics.report.mapcodec import decode_map
+from forensics.report.overlay import encode_picture
+from forensics.report.page import PageRow, PageSummary, render_page
+from forensics.run import Run, load_document
+
+ROWS = 2000
+"""Rows on a page, worst first; the report has them all."""
+
+PICTURES = 60
+"""Rows with a picture; each means reading one original again."""
+
+_ATTENTION = (Status.FAILED, Status.TIMEOUT, Status.UNREADABLE, Status.OK, Status.NOT_APPLICABLE)
+_MIME = "image/webp"
+
+
+@dataclass(frozen=True)
+class Review:
+    """The page, and its first pictures by rank for those who look elsewhere."""
+
+    page: str
+    pictures: tuple[PillowImage.Image, ...]
+
+
+def build_review(run: Run, rows: int = ROWS, pictures: int = PICTURES, shown: int = 12) -> Review:
+    """Read the report, draw the worst images and render the page. Memory is bounded by ``rows``.
+
+    A row's own score is the highest of its detectors'. An original that can no longer be read
+    leaves its row without a picture.
+    """
+    counts: Counter[str] = Counter()
+    worst = heapq.nsmallest(rows, _records(run, counts), key=_worst_first)
+    pages = [_page_row(record, run.findings) for record in worst]
+    drawn = _draw(run, worst, pictures)
+    pages = [replace(page, picture=drawn.get(page.image_id)) for page in pages]
+    document = load_document(run.uri)
+    summary = PageSummary(
+        title=f"Scan of {run.rows} images",
+        counts=counts,
+        digest=run.digest,
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        versions=document["versions"],
+    )
+    first = [drawn[record["image_id"]] for record in worst if record["image_id"] in drawn][:shown]
+    return Review(
+        page=render_page(pages, summary, max_pictures=pictures),
+        pictures=tuple(PillowImage.open(io.BytesIO(data)) for data in first),
+    )
+
+
+def write_review(run: Run, review: Review) -> str:
+    """Store the page as ``page.html`` in the run's folder; returns its URI."""
+    uri = storage.join(run.uri, "page.html")
+    storage.write(uri, review.page.encode("utf-8"))
+    return uri
+
+
+def row_score(record: Mapping[str, Any], detectors: Sequence[str]) -> float | None:
+    """The highest score that a detector gave this report row; None where none gave one."""
+    findings = (record.get(name) for name in detectors)
+    scores = [f["score"] for f in findings if f is not None and f["score"] is not None]
+    return max(scores, default=None)
+
+
+def _records(run: Run, counts: Counter[str]) -> Iterator[dict[str, Any]]:
+    for shard in sorted(run.committed()):
+        for record in run.report(shard).to_pylist():
+            counts[record["status"]] += 1
+            yield {**record, "shard": shard, "score": row_score(record, run.findings)}
+
+
+def _worst_first(record: Mapping[str, Any]) -> tuple[bool, float, int, str]:
+    score = record["score"]
+    attention = _ATTENTION.index(Status(record["status"]))
+    return score is None, -(score or 0.0), attention, record["image_id"]
+
+
+def _page_row(record: Mapping[str, Any], detectors: Sequence[str]) -> PageRow:
+    return PageRow(
+        image_id=record["image_id"],
+        uri=record["uri"],
+        status=record["status"],
+        reason=record["reason"],
+        camera_id=record["camera_id"],
+        label=record["label"],
+        width=record["width"],
+        height=record["height"],
+        size=record["size"],
+        sha256=record["sha256"],
+        detectors={name: record[name] for name in detectors if record.get(name) is not None},
+        score=record["score"],
+        picture_mime=_MIME,
+    )
+
+
+def _draw(run: Run, worst: Sequence[Mapping[str, Any]], pictures: int) -> dict[str, bytes]:
+    """Figures of the first rows that were decoded, by image id."""
+    chosen = [record for record in worst if record["width"] is not None][:pictures]
+    maps = _maps(run, chosen)
+
+    def one(record: Mapping[str, Any]) -> bytes | None:
+        try:
+            pixels = decode(storage.read(record["uri"])).pixels
+        except (storage.StorageError, Unreadable):
+            return None
+        return encode_picture(figure(pixels, maps[record["image_id"]]), _MIME)
+
+    with ThreadPoolExecutor(2) as pool:
+        figures = pool.map(one, chosen)
+        return {r["image_id"]: f for r, f in zip(chosen, figures, strict=True) if f is not None}
+
+
+def _maps(run: Run, chosen: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Map]]]:
+    """Maps of the chosen rows, by image and detector, one shard in memory at a time."""
+    by_shard: dict[int, set[str]] = defaultdict(set)
+    for record in chosen:
+        by_shard[record["shard"]].add(record["image_id"])
+    found: dict[str, dict[str, list[Map]]] = {record["image_id"]: {} for record in chosen}
+    for shard, ids in by_shard.items():
+        for item in run.maps(shard).to_pylist():
+            if item["image_id"] in ids:
+                decoded = decode_map(item["png"], item["kind"], item["stride"])
+                found[item["image_id"]].setdefault(item["detector"], []).append(decoded)
+    return found

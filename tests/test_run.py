@@ -1,0 +1,163 @@
+"""The output folder of a scan, and the count at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forensics.audit import audit, rows_with_status
+from forensics.manifest import freeze, write_manifest
+from forensics.records import Finding, ManifestRow, Map, ReportRow, Status, UserError
+from forensics.run import Run, load_document, open_run
+from forensics.schema import map_records, report_record
+from tests.saboteur import NAME
+
+INPUTS = {"manifest": "abc", "settings.prnu.window": 128}
+
+
+def begin(folder: Path, rows: int = 10, inputs: dict[str, Any] | None = None) -> Run:
+    manifest = folder / "source.parquet"
+    write_manifest([ManifestRow(f"image{n}", f"/{n}.jpg") for n in range(rows)], str(manifest))
+    output = str(folder / "run")
+    frozen = freeze(str(manifest), f"{output}/manifest.parquet", shard_rows=4)
+    return open_run(
+        output,
+        inputs=inputs or INPUTS,
+        settings={},
+        detectors=(NAME,),
+        rows=frozen.rows,
+        shards=frozen.shards,
+        shard_rows=4,
+    )
+
+
+def report(index: int, status: Status = Status.OK) -> ReportRow:
+    finding = Finding(
+        score=index / 10,
+        values={"mean": 1.5, "decision": True},
+        maps=(Map("decision", 8, np.eye(3, dtype=bool)),),
+    )
+    row = ManifestRow(f"image{index}", f"/{index}.jpg")
+    return ReportRow(row, status, None, sha256="0" * 64, size=9, findings={"saboteur": finding})
+
+
+def commit(run: Run, shard: int, skip: tuple[int, ...] = (), status: Status = Status.OK) -> None:
+    reports = {n: report(n, status) for n in run.rows_of(shard) if n not in skip}
+    run.commit(
+        shard,
+        [report_record(n, r) for n, r in reports.items()],
+        [m for r in reports.values() for m in map_records(r)],
+    )
+
+
+def test_a_committed_shard_reads_back(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    assert (run.rows, run.shards) == (10, 3)
+    assert [list(run.rows_of(shard)) for shard in range(3)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    commit(run, 2)
+    assert run.committed() == {2}
+    rows = run.report(2).to_pylist()
+    assert [row["image_id"] for row in rows] == ["image8", "image9"]
+    assert rows[0]["saboteur"] == {
+        "status": "ok",
+        "reason": None,
+        "score": 0.8,
+        "seconds": 0.0,
+        "mean": 1.5,
+        "decision": True,
+    }
+    maps = run.maps(2).to_pylist()
+    assert [(m["image_id"], m["kind"], m["stride"]) for m in maps] == [
+        ("image8", "decision", 8),
+        ("image9", "decision", 8),
+    ]
+
+
+def test_committing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    commit(run, 0)
+    first = Path(run.report_uri(0)).read_bytes(), Path(run.maps_uri(0)).read_bytes()
+    commit(run, 0)
+    assert first == (Path(run.report_uri(0)).read_bytes(), Path(run.maps_uri(0)).read_bytes())
+
+
+def test_the_same_inputs_continue_and_others_are_refused(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    assert begin(tmp_path).digest == run.digest
+    with pytest.raises(UserError) as caught:
+        begin(tmp_path, inputs={**INPUTS, "settings.prnu.window": 64})
+    assert "settings.prnu.window: 128 there, 64 now" in str(caught.value)
+    assert "manifest:" not in str(caught.value)
+
+
+def test_a_damaged_run_file_is_named(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    (tmp_path / "run" / "run.json").write_text("{half")
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        begin(tmp_path)
+    with pytest.raises(UserError, match="holds no run"):
+        load_document(str(tmp_path))
+    assert run.rows == 10
+
+
+def test_a_complete_run_passes_the_audit(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    for shard in range(3):
+        commit(run, shard)
+    result = audit(run)
+    assert result.complete
+    assert result.counts() == {"rows": 10, "found": 10, "status": {"ok": 10}}
+
+
+def test_the_audit_names_what_is_missing(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    commit(run, 0)
+    commit(run, 1, skip=(5,))
+    result = audit(run)
+    assert not result.complete
+    assert result.found == 7
+    assert any("0 rows for image 'image5'" in problem for problem in result.problems)
+    assert any("shard 2 is not committed: 2 rows" in problem for problem in result.problems)
+
+
+def test_the_audit_sees_doubled_foreign_and_reordered_rows(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    records = [report_record(n, report(n)) for n in (0, 1, 2, 2)]
+    run.commit(0, records, [])
+    run.commit(1, [report_record(n, report(n)) for n in (4, 5, 6, 9)], [])
+    run.commit(2, [report_record(n, report(n)) for n in (9, 8)], [])
+    text = "\n".join(audit(run).problems)
+    assert "2 rows for image 'image2'" in text
+    assert "0 rows for image 'image3'" in text
+    assert "a row for 'image9', which is not in that shard" in text
+    assert "another order" in text
+
+
+def test_a_damaged_shard_is_missing_and_named(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    for shard in range(3):
+        commit(run, shard)
+    path = Path(run.report_uri(1))
+    path.write_bytes(path.read_bytes()[:-20])
+    result = audit(run)
+    assert result.found == 6
+    assert any(path.name in problem and "Delete it" in problem for problem in result.problems)
+
+
+def test_rows_are_found_by_status(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    commit(run, 0, status=Status.TIMEOUT)
+    commit(run, 1)
+    assert list(rows_with_status(run, {"timeout"})) == [(0, [0, 1, 2, 3])]
+    assert list(rows_with_status(run, {"failed"})) == []
+
+
+def test_notes_keep_the_rest_of_the_document(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    run.note("complete", {"rows": 10})
+    document = load_document(run.uri)
+    assert (document["state"], document["counts"]) == ("complete", {"rows": 10})
+    assert document["inputs"] == INPUTS
