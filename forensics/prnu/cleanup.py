@@ -14,6 +14,7 @@ from forensics.arrays import Array, like, to_tensor
 from forensics.prnu.shrinkage import Block, for_each_floor
 
 _HALO = 4  # half of the filter's largest window
+_SLICE = 24, 64  # columns, rows transformed at once
 _SMALL = 32  # a side below which the whole spectrum is filtered, not a half
 
 Energies = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -35,7 +36,7 @@ def wiener_dft(x: Array) -> Array:
     (ddof 1) as the noise. As in the reference, the windows do not wrap around the spectrum: they
     see zeros beyond row and column 0. A constant gives zeros.
     """
-    return like(x, flatten_spectrum(_plane(x)))
+    return like(x, flatten_spectrum_(_plane(x).clone()))
 
 
 def _plane(x: Array) -> torch.Tensor:
@@ -59,14 +60,20 @@ def centre_(x: torch.Tensor) -> torch.Tensor:
     return x.addmm_(left, right, alpha=-1)
 
 
-def flatten_spectrum(x: torch.Tensor) -> torch.Tensor:
-    """``wiener_dft`` of a float32 tensor, on the half of the spectrum that determines it."""
+def flatten_spectrum_(x: torch.Tensor) -> torch.Tensor:
+    """``wiener_dft`` of a float32 tensor in place."""
+    height, width = x.shape
     spectrum = torch.fft.rfft2(x)
-    if not _filter(spectrum, x.shape[1]):
-        return torch.zeros_like(x)
-    spectrum = torch.fft.ifft(spectrum, dim=0)  # axis by axis: irfft2 makes one copy more
-    result: torch.Tensor = torch.fft.irfft(spectrum, n=x.shape[1])
-    return result
+    if not _filter(spectrum, width):
+        return x.zero_()
+    # The inverse by slices that fit in cache takes half the time of irfft2, and no memory.
+    columns, rows = _SLICE if x.device.type == "cpu" else (width, height)
+    for c in range(0, spectrum.shape[1], columns):
+        part = spectrum[:, c : c + columns]
+        part.copy_(torch.fft.ifft(part.contiguous(), dim=0))
+    for r in range(0, height, rows):
+        x[r : r + rows] = torch.fft.irfft(spectrum[r : r + rows], n=width)
+    return x
 
 
 def _filter(spectrum: torch.Tensor, width: int) -> bool:
@@ -85,7 +92,10 @@ def _filter(spectrum: torch.Tensor, width: int) -> bool:
     def energies(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """Of the whole spectrum, as |F(-k, -l)| = |F(k, l)|; columns rise, or wrap to 0."""
         mirrored = width - columns[columns >= half]
-        parts = [own[rows][:, columns[columns < half]], own[-rows % height][:, mirrored]]
+        parts = [
+            own[rows[:, None], columns[columns < half]],
+            own[-rows[:, None] % height, mirrored],
+        ]
         return torch.cat(parts if columns[0] < half else parts[::-1], 1)
 
     if small:

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from forensics.arrays import to_tensor
-from forensics.prnu.cleanup import centre_, flatten_spectrum
+from forensics.prnu.cleanup import centre_, flatten_spectrum_
 from forensics.prnu.residual import GRAY, wavelet_noise
 
 _BRIGHT = 252.0  # from here up a pixel counts less
@@ -118,7 +118,7 @@ class FingerprintAccumulator:
         gray = torch.zeros_like(self._numerator[0])
         for weight, above, below in zip(GRAY, self._numerator, self._denominator, strict=True):
             gray.addcdiv_(above, below + 1, value=weight)
-        fingerprint: NDArray[Any] = flatten_spectrum(centre_(gray)).cpu().numpy()
+        fingerprint: NDArray[Any] = flatten_spectrum_(centre_(gray)).cpu().numpy()
         return fingerprint
 
     def to_bytes(self) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 
 from forensics.arrays import Array, like, to_tensor
-from forensics.prnu.cleanup import centre_, flatten_spectrum, wiener_dft, zero_mean_total
+from forensics.prnu.cleanup import centre_, flatten_spectrum_, wiener_dft, zero_mean_total
 from forensics.prnu.shrinkage import add_noise_part
 from forensics.prnu.wavelet import analyse, coefficients, max_level, synthesise
 
@@ -40,7 +40,7 @@ def noise_residual(rgb_uint8: Array, sigma: float = 5.0, levels: int = 4) -> Arr
     pixels = _checked(rgb_uint8, sigma, levels)
     weights = GRAY if pixels.shape[2] == 3 else (1.0,)
     noise = wavelet_noise(pixels, weights, sigma, levels)
-    return like(rgb_uint8, flatten_spectrum(centre_(noise)))
+    return like(rgb_uint8, flatten_spectrum_(centre_(noise)))
 
 
 def channel_noise(rgb: Array, sigma: float = 5.0, levels: int = 4) -> Array:

@@ -17,8 +17,8 @@ from forensics.arrays import Array, like, to_tensor
 
 _HALO = 4  # half of the largest window
 _MARGIN = 16  # lets flat shifts read before the first sample and past the last
-_COLUMNS = 512  # of a tile with its halo
-_AREA = 1 << 15  # samples of a tile: its seven planes fit in a core's level-2 cache
+_COLUMNS = 384  # of a tile with its halo
+_AREA = 3 << 14  # samples of a tile: its seven planes fit in a core's level-2 cache
 _GPU_COLUMNS, _GPU_AREA = 1 << 13, 1 << 26  # few launches matter more there
 
 Block = tuple[slice, slice]
