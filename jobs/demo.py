@@ -1,4 +1,4 @@
-"""The whole pipeline on a simulated archive: synth, ingest, fingerprint, camera model, scan, evaluate.
+"""The whole pipeline on a simulated archive, from its files to its evaluation.
 
 make scan
 python -m jobs.demo --config configs/demo.yaml
@@ -27,7 +27,6 @@ from jobs.fingerprint import FingerprintJob, fingerprint
 from jobs.ingest import IngestJob, ingest
 from jobs.scan import ScanJob, scan
 from jobs.tracking import TrackingSettings, store_uri
-
 
 T = TypeVar("T")
 

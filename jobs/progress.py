@@ -14,9 +14,12 @@ LINE_SECONDS = 10.0
 
 
 class Progress:
-    """Counts items done, their rate, the time left and how many came out how."""
+    """Counts items done, their rate, the time left and how many came out how.
 
-    def __init__(self, total: int, done: int = 0, unit: str = "images") -> None:
+    ``total`` is None where nobody knows it, as in a listing.
+    """
+
+    def __init__(self, total: int | None = None, done: int = 0, unit: str = "images") -> None:
         self.total, self.done, self._unit = total, done, unit
         self.counts: Counter[str] = Counter()
         self._start = self._line = time.monotonic()
@@ -57,9 +60,10 @@ class Progress:
 
     def _say(self) -> None:
         self._line = time.monotonic()
-        left = (self.total - self.done) / self.rate if self.rate > 0 else float("inf")
-        eta = f", {left:.0f} s left" if 0 < left < float("inf") else ""
+        of, eta = "", ""
+        if self.total is not None:
+            of = f"/{self.total}"
+            if self.rate > 0 and self.total > self.done:
+                eta = f", {(self.total - self.done) / self.rate:.0f} s left"
         outcomes = "".join(f", {name} {n}" for name, n in self._outcomes().items())
-        print(
-            f"{self.done}/{self.total} {self._unit}, {self.rate:.2f}/s{eta}{outcomes}", flush=True
-        )
+        print(f"{self.done}{of} {self._unit}, {self.rate:.2f}/s{eta}{outcomes}", flush=True)

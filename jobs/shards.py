@@ -90,13 +90,13 @@ def scan_shards(
     """
     todo = {int(unit["shard"]): unit for unit in units}
     for _ in range(PASSES):
+        if not todo:
+            return
         for ledger in _one_pass(run, settings, pool, prefetch, list(todo.values())):
             if ledger["error"] is not None:
                 raise StorageError(f"shard {ledger['shard']} was not written: {ledger['error']}")
             todo.pop(ledger["shard"], None)
             yield ledger
-        if not todo:
-            return
 
 
 def ledger_row(shard: int, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -124,7 +124,8 @@ def _one_pass(
     quiet_data()
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1  # a dead actor costs its shards this pass, not the job
-    blocks = max(1, min(len(units), 50 * pool.workers))
+    workers = min(pool.workers, len(units))
+    blocks = min(len(units), 50 * workers)
     source = ray.data.from_items(units, override_num_blocks=blocks)
     with warnings.catch_warnings():
         # max_restarts and max_task_retries have no other way in before Ray 2.64; Ray is pinned.
@@ -134,7 +135,7 @@ def _one_pass(
             fn_constructor_args=(run, settings, prefetch),
             batch_size=1,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=1),
+            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             num_cpus=pool.cpus_per_worker,
             num_gpus=pool.gpus_per_worker or None,
             max_restarts=-1,

@@ -12,9 +12,6 @@ from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 
-logging.getLogger("mlflow").setLevel(logging.WARNING)  # not its tables' every migration
-logging.getLogger("alembic").setLevel(logging.WARNING)
-
 import mlflow
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
@@ -25,6 +22,9 @@ from pydantic import Field
 from forensics.config import Settings, flat
 from forensics.records import UserError
 from forensics.redact import redact
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)  # not every table it creates
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 _VALUE_CHARACTERS = 6000  # MLflow's limit for a parameter
 
