@@ -77,10 +77,10 @@ class Scanner:
     def examine(self, row: ManifestRow, evidence: Evidence) -> ReportRow:
         """Decode and run every detector; each has its own status inside the row."""
         start = time.perf_counter()
-        found = {"sha256": evidence.sha256, "size": len(evidence.data)}
+        found: dict[str, Any] = {"sha256": evidence.sha256, "size": len(evidence.data)}
         if row.sha256 is not None and row.sha256.lower() != evidence.sha256:
-            reason = f"the file has changed: the manifest gives SHA-256 {row.sha256}"
-            return ReportRow(row, Status.FAILED, reason, **found)
+            changed = f"the file has changed: the manifest gives SHA-256 {row.sha256}"
+            return ReportRow(row, Status.FAILED, changed, **found)
         try:
             image = decode(evidence.data, max_megapixels=self._limits.max_megapixels)
         except Unreadable as error:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import ray
 
 from forensics import storage
+from forensics.arrays import to_tensor
 from forensics.decode import decode
 from forensics.prnu.camera_model import ACCUMULATOR, CARD, CameraModel, UsedImage
 from forensics.prnu.fingerprint import FingerprintAccumulator
@@ -97,7 +98,7 @@ def write_fingerprint(folder: str, camera_id: str, sums: Sums, size: Size | None
     used = tuple(sorted(images, key=lambda image: (image.image_id, image.sha256)))
     model = CameraModel(
         camera_id=camera_id,
-        fingerprint=accumulator.compute(),
+        fingerprint=to_tensor(accumulator.compute()),
         sigma=accumulator.sigma,
         levels=accumulator.levels,
         reference=used,

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -46,7 +46,7 @@ def demo(job: DemoJob) -> int:
     for name in ("models", "scan"):  # made anew each time, so that the demo always shows this code
         shutil.rmtree(folder / name, ignore_errors=True)
     tracking = TrackingSettings(uri=f"sqlite:///{folder / 'mlflow.db'}")
-    common = {"pool": job.pool, "tracking": tracking}
+    common: dict[str, Any] = {"pool": job.pool, "tracking": tracking}
     manifests = {
         name: str(folder / f"{name}.parquet") for name in ("reference", "training", "archive")
     }

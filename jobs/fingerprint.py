@@ -57,7 +57,7 @@ def fingerprint(job: FingerprintJob) -> int:
         connected(job.pool),
         Progress(total=sum(map(len, cameras.values()))) as progress,
     ):
-        made = []
+        made: list[dict[str, Any]] = []
         for camera_id, rows in cameras.items():
             result = _make(job, camera_id, rows, earlier[camera_id], progress)
             _report(tracker, result, step=len(made))
@@ -124,7 +124,7 @@ def _make(
     if earlier:
         sums = read_accumulator(folder)
         size = sums.size
-        parts.append(ray.put(Sums({size: (sums, earlier)})))
+        parts.append(ray.put(Sums({size: (sums, earlier)} if size else {})))
     root = tree(parts, merge.remote)
     del parts
     for part in _as_done(list(waiting)):

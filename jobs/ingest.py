@@ -2,7 +2,7 @@
 
     python -m jobs.ingest --source photos/ --output work/archive.parquet
     python -m jobs.ingest --source s3://bucket/archive --output s3://bucket/archive.parquet
-    python -m jobs.ingest --source photos/reference --output work/reference.parquet --camera_from folder
+    python -m jobs.ingest --source photos/flat --output work/flat.parquet --camera_from folder
 
 Needs no Ray: a listing is one stream. Exit code 0: the manifest is written; 2: it is not.
 """
@@ -63,8 +63,8 @@ def ingest(job: IngestJob) -> int:
         print(f"{counts.without_camera} images name no camera")
     if counts.without_serial:
         print(
-            f"warning: {counts.without_serial} images give no serial number, so their camera_id names "
-            "a model and not one device; do not make fingerprints from it"
+            f"warning: {counts.without_serial} images give no serial number, so their camera_id "
+            "names a model and not one device; do not make fingerprints from it"
         )
     return OK
 

@@ -41,6 +41,8 @@ _LEDGER = pa.schema(
     ]
 )
 
+Rows = Sequence[Mapping[str, Any]]
+
 Unit = dict[str, Any]
 """``{"shard": int, "rows": [positions to redo] or [] for all}``"""
 
@@ -72,8 +74,8 @@ class ShardActor:
         rows = zip(positions, self._reader.read(shard), strict=True)
         wanted = [(index, row) for index, row in rows if not only or index in only]
         answers = list(self._scanner.answers(wanted))
-        records = [answer.record for answer in answers]
-        maps = [item for answer in answers for item in answer.maps]
+        records: Rows = [answer.record for answer in answers]
+        maps: Rows = [item for answer in answers for item in answer.maps]
         done = ledger_row(shard, records)
         if only:
             records, maps = _merge(self._run, shard, records, maps)
@@ -145,12 +147,7 @@ def _one_pass(
         yield from batch.to_pylist()
 
 
-def _merge(
-    run: Run,
-    shard: int,
-    records: Sequence[Mapping[str, Any]],
-    maps: Sequence[Mapping[str, Any]],
-) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+def _merge(run: Run, shard: int, records: Rows, maps: Rows) -> tuple[Rows, Rows]:
     """The committed shard with these records in place of the earlier ones for the same rows."""
     redone = {record["row"]: record for record in records}
     merged = [redone.get(old["row"], old) for old in run.report(shard).to_pylist()]

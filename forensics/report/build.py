@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from PIL import Image as PillowImage
 
@@ -29,7 +29,7 @@ PICTURES = 60
 """Rows with a picture; each means reading one original again."""
 
 _ATTENTION = (Status.FAILED, Status.TIMEOUT, Status.UNREADABLE, Status.OK, Status.NOT_APPLICABLE)
-_MIME = "image/webp"
+_MIME: Final = "image/webp"
 
 
 @dataclass(frozen=True)
