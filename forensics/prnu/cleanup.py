@@ -34,7 +34,7 @@ def wiener_dft(x: Array) -> Array:
 
     Adaptive Wiener filter (windows 3, 5, 7, 9) on ``|F| / sqrt(HW)`` with the variance of ``x``
     (ddof 1) as the noise. As in the reference, the windows do not wrap around the spectrum: they
-    see zeros beyond row and column 0. A constant gives zeros.
+    see zeros beyond row and column 0. Zeros give zeros.
     """
     return like(x, flatten_spectrum_(_plane(x).clone()))
 
@@ -84,7 +84,10 @@ def _filter(spectrum: torch.Tensor, width: int) -> bool:
     own = energy[:, :half]
     torch.mul(spectrum.real, spectrum.real, out=own)
     own.addcmul_(spectrum.imag, spectrum.imag).mul_(1 / (height * width))
-    total = own.sum() + own[:, 1 : width - half + 1].sum() - own[0, 0]
+    constant = own[0, 0].clone()
+    own[0, 0] = 0.0  # so that the sum keeps its digits beside a large mean
+    total = own.sum() + own[:, 1 : width - half + 1].sum()
+    own[0, 0] = constant
     variance = float(total) / max(height * width - 1, 1)
     if not variance > 0:
         return False
@@ -98,10 +101,11 @@ def _filter(spectrum: torch.Tensor, width: int) -> bool:
         ]
         return torch.cat(parts if columns[0] < half else parts[::-1], 1)
 
-    if small:
-        spectrum *= _symmetric_gain(energies, height, width, variance)[:, :half]
-        return True
     rows = torch.arange(height, device=spectrum.device)
+    if small:
+        columns = torch.arange(width, device=spectrum.device)
+        spectrum *= _symmetric_gain(energies(rows, columns), variance)[:, :half]
+        return True
     beyond = torch.arange(half, half + _HALO, device=spectrum.device)
     energy[:, half:] = energies(rows, beyond)
 
@@ -136,8 +140,7 @@ def _gain(energy: torch.Tensor, variance: float) -> torch.Tensor:
 # layout, the rows run 1, 2, ..., H-1, 0 and the columns alike, and the windows are cut there.
 
 
-def _symmetric_gain(energies: Energies, height: int, width: int, variance: float) -> torch.Tensor:
-    energy = energies(torch.arange(height), torch.arange(width))
+def _symmetric_gain(energy: torch.Tensor, variance: float) -> torch.Tensor:
     mirrored = _gain(energy.roll((-1, -1), (0, 1)), variance).roll((1, 1), (0, 1))
     return (_gain(energy, variance) + mirrored) / 2
 

@@ -128,6 +128,12 @@ def test_wiener_equals_the_full_spectrum(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(wiener_dft(plane), peer.wiener_dft(plane), atol=2e-5)
 
 
+def test_wiener_beside_a_large_mean() -> None:
+    plane = np.random.default_rng(6).normal(1000, 1, (90, 101))
+    expected = peer.wiener_dft(plane)
+    np.testing.assert_allclose(wiener_dft(plane), expected, atol=2e-3)
+
+
 def test_wiener_removes_a_periodic_pattern() -> None:
     y, x = np.mgrid[:128, :160]
     noise = np.random.default_rng(5).normal(0, 1, (128, 160))
