@@ -30,6 +30,10 @@ from tests.prnu import peer
 
 HEIGHT, WIDTH = 2592, 3872
 ROUNDS, RUNS = 3, 5  # in every round RUNS of the library, then one of the peer
+MEASURED = [
+    "tests/prnu/peer.py",
+    *(f"forensics/prnu/{name}.py" for name in ("wavelet", "shrinkage", "cleanup", "residual")),
+]
 RESULT = Path(__file__).parent / "results" / "residual.json"
 
 # What must pass through memory if every stage kept its intermediates in cache, bytes per pixel:
@@ -110,9 +114,8 @@ def commit() -> str:
         capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
     changed = subprocess.run(
-        ["git", "status", "--porcelain", "forensics/prnu", "benchmarks/bench_residual.py"],
-        capture_output=True, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
+        ["git", "status", "--porcelain", *MEASURED], capture_output=True, text=True, check=True
+    ).stdout.strip()
     return described + ("+changes" if changed else "")
 
 
