@@ -126,7 +126,7 @@ def _write_image(folder: Path, settings: ArchiveSettings, job: Job) -> ManifestR
         seed = [settings.seed, _FORGERY, job.number]
         forgery = forge(job.kind, _decode(data), seed, donor=donor)
         data = camera.encode(forgery.pixels, number=job.number)
-        mask_uri = f"masks/{job.image_id}.png"
+        mask_uri = f"masks/{Path(job.uri).stem}.png"
         Image.fromarray(forgery.mask.astype(np.uint8) * 255).save(folder / mask_uri)
     (folder / job.uri).write_bytes(data)
     return ManifestRow(
@@ -165,7 +165,7 @@ def _write_odd(folder: Path, settings: ArchiveSettings, name: str) -> ManifestRo
     uri = f"archive/odd_{name}"
     (folder / uri).write_bytes(data)
     return ManifestRow(
-        image_id=f"odd_{stem}",
+        image_id=f"odd_{name}",
         uri=uri,
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),

@@ -39,7 +39,6 @@ class ArchiveSettings(BaseModel):
 class Job:
     """One image to write: photo ``number`` of a camera, flat, natural or forged."""
 
-    image_id: str
     uri: str
     split: str
     camera: int
@@ -47,6 +46,11 @@ class Job:
     flat: bool = False
     kind: Kind | None = None
     donor: int | None = None  # the camera that a splice takes its pixels from
+
+    @property
+    def image_id(self) -> str:
+        """The path below the collection's folder, as a listing of that folder names it."""
+        return self.uri.partition("/")[2]
 
 
 @lru_cache(maxsize=16)
@@ -70,7 +74,7 @@ def _reference_jobs(settings: ArchiveSettings) -> Iterator[Job]:
         name = camera_of(settings, camera).camera_id
         for i in range(settings.reference_images):
             uri = f"reference/{name}/flat_{i:03d}.jpg"
-            yield Job(f"{name}-flat-{i:03d}", uri, "reference", camera, i, flat=True)
+            yield Job(uri, "reference", camera, i, flat=True)
 
 
 def _training_jobs(settings: ArchiveSettings) -> Iterator[Job]:
@@ -78,7 +82,7 @@ def _training_jobs(settings: ArchiveSettings) -> Iterator[Job]:
         name = camera_of(settings, camera).camera_id
         for i in range(settings.training_images):
             uri = f"training/{name}/natural_{i:03d}.jpg"
-            yield Job(f"{name}-natural-{i:03d}", uri, "training", camera, TRAINING_START + i)
+            yield Job(uri, "training", camera, TRAINING_START + i)
 
 
 def _archive_jobs(settings: ArchiveSettings) -> Iterator[Job]:
@@ -99,4 +103,4 @@ def _archive_jobs(settings: ArchiveSettings) -> Iterator[Job]:
                 donor = (camera + step) % (settings.cameras + 1)
         uri = f"archive/photo_{i:05d}.jpg"
         number = ARCHIVE_START + i
-        yield Job(f"photo_{i:05d}", uri, "test", camera, number, kind=kind, donor=donor)
+        yield Job(uri, "test", camera, number, kind=kind, donor=donor)

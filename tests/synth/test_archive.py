@@ -129,7 +129,7 @@ def test_forgeries_differ_from_the_photo_inside_the_mask(made):
     row = next(row for row in rows_of(folder, "truth") if row["source"] == "splice")
     index = summary.cameras.index(row["camera_id"])
     camera = SimulatedCamera(3000 + index, 64, 97, quality=90)
-    number = 100_000 + int(row["image_id"].removeprefix("photo_"))
+    number = 100_000 + int(Path(row["image_id"]).stem.removeprefix("photo_"))
     with Image.open(io.BytesIO(camera.encode(camera.natural(number)))) as picture:
         photo = np.asarray(picture).astype(int)
     with Image.open(folder / row["uri"]) as picture:
