@@ -1,0 +1,1 @@
+"""How good a score, a map or a predictor is, given the truth."""
