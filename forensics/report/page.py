@@ -1,0 +1,164 @@
+"""One self-contained HTML page per scan: what a reviewer reads, worst first.
+
+The page works from a file without a network. Everything from outside (names, reasons, columns) is
+data: rows are embedded as JSON that cannot end its script element, the script fills the page with
+``textContent`` only, and a Content-Security-Policy admits nothing but the page's own script and
+style, by hash, and ``data:`` pictures.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp")
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """One image on the page.
+
+    ``detectors`` holds, by detector, its ``status``, ``reason`` and ``score`` (each may be absent
+    or None) and any further columns: scalars, or lists and mappings of them. ``score`` is the
+    image's own, in 0..1, by which the page is ordered; None comes last. ``picture`` is an encoded
+    file of type ``picture_mime``.
+    """
+
+    image_id: str
+    uri: str
+    status: str
+    reason: str | None = None
+    camera_id: str | None = None
+    label: str | None = None
+    width: int | None = None  # pixels
+    height: int | None = None  # pixels
+    size: int | None = None  # bytes
+    sha256: str | None = None
+    detectors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    score: float | None = None
+    picture: bytes | None = None
+    picture_mime: str = "image/webp"
+
+
+@dataclass(frozen=True, slots=True)
+class PageSummary:
+    """What the page says of the scan as a whole.
+
+    ``counts`` has the images per status of the whole run, of which the page may list only a part.
+    """
+
+    title: str
+    counts: Mapping[str, int]
+    digest: str  # of the run
+    created: str  # when the page was made, as it is to be read
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int = 200) -> str:
+    """The page as HTML text, to be written as UTF-8.
+
+    Rows are ordered by score, highest first. The pictures of the first ``max_pictures`` rows that
+    have one are embedded; a page grows by 4/3 of their bytes. Raises ValueError for a picture of a
+    type other than JPEG, PNG and WebP.
+    """
+    ordered = sorted(rows, key=_worst_first)
+    pictured = [k for k, row in enumerate(ordered) if row.picture is not None][:max_pictures]
+    number = {k: n for n, k in enumerate(pictured)}
+    data = {
+        "counts": summary.counts,
+        "pictures": len(pictured),
+        "rows": [_row(row, number.get(k)) for k, row in enumerate(ordered)],
+    }
+    style, script = _part("page.css"), _part("page.js")
+    versions = " · ".join(f"{name} {version}" for name, version in summary.versions.items())
+    footer = " · ".join(
+        part for part in (f"run {summary.digest}", versions, summary.created) if part
+    )
+    return Template(_part("page.html")).substitute(
+        policy=(
+            f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
+            f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+        ),
+        title=_text(summary.title),
+        style=style,
+        footer=_text(footer),
+        data=_json(data),
+        pictures="\n".join(_picture(n, ordered[k]) for k, n in number.items()),
+        script=script,
+    )
+
+
+def _worst_first(row: PageRow) -> tuple[bool, float, str]:
+    score = _plain(row.score)
+    return score is None, -(score or 0.0), row.image_id
+
+
+def _row(row: PageRow, picture: int | None) -> dict[str, Any]:
+    return {
+        "id": row.image_id,
+        "uri": row.uri,
+        "status": row.status,
+        "reason": row.reason,
+        "camera": row.camera_id,
+        "label": row.label,
+        "width": row.width,
+        "height": row.height,
+        "size": row.size,
+        "sha256": row.sha256,
+        "score": row.score,
+        "detectors": row.detectors,
+        "picture": picture,
+    }
+
+
+def _picture(number: int, row: PageRow) -> str:
+    if row.picture_mime not in PICTURE_TYPES:
+        raise ValueError(
+            f"{row.image_id}: a picture is one of {', '.join(PICTURE_TYPES)}, "
+            f"not {row.picture_mime!r}"
+        )
+    text = base64.b64encode(row.picture or b"").decode("ascii")
+    return (
+        f'<script type="text/plain" id="picture-{number}" data-mime="{row.picture_mime}">'
+        f"{text}</script>"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON knows it: nan and infinities are None, NumPy numbers are Python's."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int)) else str(value)
+
+
+def _json(value: Any) -> str:
+    """JSON in ASCII without <, > and &: it can neither end its script element nor be misread."""
+    text = json.dumps(_plain(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _text(value: str) -> str:
+    """The value as HTML text; a lone surrogate, which UTF-8 cannot hold, as its escape."""
+    return html.escape(value.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def _part(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
