@@ -64,7 +64,7 @@ class FalseAlarm:
     """What the model wrongly calls tampered in a pristine image that it has not seen."""
 
     image_id: str
-    area: float  # part of the image, 0..1
+    area: float  # part of the image that is decided at the default threshold, 0..1
     score: float  # 0..1
 
 

@@ -15,7 +15,7 @@ from forensics.arrays import Array, like, to_tensor
 
 
 def tampering_probability(
-    rho: Array, rho_hat: Array, sigma0: float, sigma1: float | Array
+    rho: Array, rho_hat: Array, sigma0: float | Array, sigma1: float | Array
 ) -> Array:
     """P(H0 | rho) for equal priors, computed from the logarithms.
 
@@ -24,8 +24,8 @@ def tampering_probability(
     Args:
         rho: measured correlations, any shape, -1..1.
         rho_hat: predicted correlations of the same shape; negative ones count as 0.
-        sigma0: spread under H0, above 0.
-        sigma1: spread under H1, above 0; one number or one per element.
+        sigma0: spread under H0, above 0; one number or one per element.
+        sigma1: spread under H1, likewise.
 
     Returns:
         float32 of the same shape, 0..1, never NaN. A correlation far above its prediction gives 0:
@@ -39,26 +39,29 @@ def tampering_probability(
     """
     measured = to_tensor(rho).to(torch.float64)
     predicted = to_tensor(rho_hat).to(measured).clamp(min=0)
-    if measured.shape != predicted.shape:
+    s0, s1 = _spread(sigma0, measured), _spread(sigma1, measured)
+    if not measured.shape == predicted.shape == s0.shape == s1.shape:
         raise ValueError(
-            f"rho {tuple(measured.shape)} and rho_hat {tuple(predicted.shape)} differ in shape"
+            f"rho {tuple(measured.shape)}, rho_hat {tuple(predicted.shape)} and the spreads "
+            f"{tuple(s0.shape)}, {tuple(s1.shape)} differ in shape"
         )
-    spread1 = (
-        measured.new_tensor(sigma1)
-        if isinstance(sigma1, float | int)
-        else to_tensor(sigma1).to(measured)
-    )
-    if not sigma0 > 0 or not bool((spread1 > 0).all()):
-        raise ValueError(f"the spreads must be above 0, got sigma0={sigma0} and sigma1={sigma1}")
-    narrower = (sigma0**2 - spread1**2).clamp(min=torch.finfo(measured.dtype).tiny)
-    turn = torch.where(spread1 < sigma0, predicted * sigma0**2 / narrower, math.inf)
+    narrower = (s0**2 - s1**2).clamp(min=torch.finfo(measured.dtype).tiny)
+    turn = torch.where(s1 < s0, predicted * s0**2 / narrower, math.inf)
     excess = torch.minimum(measured, turn) - predicted
-    evidence = (
-        torch.log(sigma0 / spread1) + measured**2 / (2 * sigma0**2) - excess**2 / (2 * spread1**2)
-    )
+    evidence = torch.log(s0 / s1) + measured**2 / (2 * s0**2) - excess**2 / (2 * s1**2)
     probability = torch.sigmoid(-evidence)
     known = measured.isfinite() & predicted.isfinite()
     return like(rho, torch.where(known, probability, 0.5).to(torch.float32))
+
+
+def _spread(sigma: float | Array, measured: torch.Tensor) -> torch.Tensor:
+    if isinstance(sigma, float | int):
+        spread = torch.full_like(measured, sigma)
+    else:
+        spread = to_tensor(sigma).to(measured)
+    if not bool((spread > 0).all()):
+        raise ValueError("the spreads sigma0 and sigma1 must be above 0")
+    return spread
 
 
 def fit_sigma0(rho: Array) -> float:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from forensics.detectors import Resources, Subject
 from forensics.localize.threshold import score, stm
-from forensics.localize.windows import sliding_window
+from forensics.localize.windows import TAU, sliding_window
 from forensics.prnu.camera import CameraSettings, Match, bytes_to_match, match, rank, too_weak
 from forensics.prnu.camera_model import WindowModel
 from forensics.prnu.library import CameraLibrary
@@ -24,7 +24,7 @@ class PrnuSettings(CameraSettings):
     window: int = Field(default=128, gt=0, description="side of the sliding window in pixels")
     stride: int = Field(default=8, gt=0, description="side of a cell of the maps in pixels")
     tau: float = Field(
-        default=0.5, gt=0, lt=1, description="tampering probability from which to decide"
+        default=TAU, gt=0, lt=1, description="tampering probability from which to decide"
     )
     min_region_px: int = Field(
         default=64, ge=0, description="side of the smallest region in pixels"
@@ -53,6 +53,7 @@ class PrnuDetector:
         "tau": pa.float64(),
         "rho_mean": pa.float64(),
         "rho_hat_mean": pa.float64(),
+        "gain": pa.float64(),
     }
 
     def __init__(self, settings: PrnuSettings, resources: Resources) -> None:
@@ -102,6 +103,7 @@ class PrnuDetector:
                 "tau": settings.tau,
                 "rho_mean": float(maps.rho.mean()),
                 "rho_hat_mean": float(maps.rho_hat.mean()),
+                "gain": maps.gain,
             },
             maps=(
                 Map("probability", settings.stride, probability),

@@ -56,7 +56,7 @@ class LSEPredictor:
     """Least squares on 15 terms of four hand-made features.
 
     Chen, Fridrich, Goljan, Lukáš 2008, doi:10.1109/TIFS.2007.916285. Predictions are kept within
-    the range of the correlations seen in training: a quadratic says nothing beyond its data.
+    the range of those for the training blocks: a quadratic says nothing beyond its data.
     """
 
     name: ClassVar[str] = "lse"
@@ -82,8 +82,14 @@ class LSEPredictor:
                 f"{DESIGN_TERMS} terms; give more or larger pristine photos"
             )
         # Minimum norm where photos leave a term undetermined (no saturation, all one brightness).
-        self._theta = torch.linalg.lstsq(design(f), target, rcond=1e-10, driver="gelsd").solution
-        self._range = torch.stack([target.min(), target.max()])
+        theta = torch.linalg.lstsq(design(f), target, rcond=1e-10, driver="gelsd").solution
+        return self.take(theta, f, window)
+
+    def take(self, theta: torch.Tensor, features: Array, window: int) -> Self:
+        """Coefficients (15,) found elsewhere, on windows of that side with (N, 4) ``features``."""
+        self._theta = theta.to(torch.float64)
+        rho_hat = design(to_tensor(features).to(torch.float64)) @ self._theta
+        self._range = torch.stack([rho_hat.min(), rho_hat.max()])
         self.window = window
         return self
 

@@ -1,107 +1,62 @@
 """From pristine images of a camera to its predictors and spreads.
 
 Two steps, so that a cluster can do the first one for many images at once: `pristine_sample` reduces
-an image to a few megabytes of window statistics, `train` fits a camera model to the samples. The
-order of the samples does not matter.
+an image to window statistics, `train` fits a camera model to the samples. The order of the samples
+does not matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.nn.functional import avg_pool2d
 
-from forensics.arrays import to_tensor
 from forensics.evaluate.metrics import adjusted_r2
 from forensics.localize.threshold import score, stm
-from forensics.prnu.camera_model import CameraModel, FalseAlarm, UsedImage, WindowModel
-from forensics.prnu.features import DESIGN_TERMS, feature_planes
+from forensics.localize.windows import TAU
+from forensics.prnu.camera_model import CameraModel, FalseAlarm, WindowModel
+from forensics.prnu.features import DESIGN_TERMS
 from forensics.prnu.hypothesis import fit_sigma0, tampering_probability
 from forensics.prnu.predictors import LSEPredictor
-from forensics.prnu.residual import gray, noise_residual
-from forensics.records import NotApplicable, UserError
+from forensics.prnu.regression import Triangle, fit, image_gain
+from forensics.prnu.sampling import (
+    AUDIT_WINDOW,
+    CELL,
+    WINDOWS,
+    Floats,
+    PristineSample,
+    pristine_sample,
+)
+from forensics.records import UserError
 
-WINDOWS = (32, 48, 64, 96, 128, 192, 256)  # pixels
-AUDIT_WINDOW = 128  # pixels: false alarms are counted with it, at a stride of one cell
-CELL = 16  # pixels: every window is a whole number of cells, so cell means give all windows
+__all__ = ["WINDOWS", "PristineSample", "pristine_sample", "train"]
+
 WORST = 15  # false alarms kept in the card
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class PristineSample:
-    """What the windows of one pristine image show, per window size."""
-
-    image: UsedImage
-    features: Mapping[int, Floats]  # (n, 4)
-    rho: Mapping[int, Floats]  # (n,) with the fingerprint in place
-    rho_absent: Mapping[int, Floats]  # (m,) with the residual shifted away from it
-    audit_features: Floats  # (h, w, 4) of AUDIT_WINDOW windows, one per cell
-    audit_rho: Floats  # (h, w)
+MIN_BLOCKS = 2 * DESIGN_TERMS
 
 
-def pristine_sample(model: CameraModel, image: UsedImage, rgb: Any) -> PristineSample:
-    """Window statistics of a pristine image of the camera, uint8 (H, W, 3).
-
-    Windows overlap by half. Where the fingerprint is absent (H0) is simulated by shifting the
-    residual by multiples of `CELL` pixels, large and small, so that whatever repeats with the JPEG
-    grid is counted as chance. Raises `NotApplicable` where the size is not the fingerprint's.
-    """
-    pixels = to_tensor(rgb)
-    height, width = pixels.shape[:2]
-    if (height, width) != (model.height, model.width):
-        raise NotApplicable(
-            f"{image.image_id} has {width}x{height} pixels, the fingerprint of {model.camera_id} "
-            f"has {model.width}x{model.height}"
-        )
-    if min(height, width) < 2 * WINDOWS[0]:
-        raise NotApplicable(f"{image.image_id} is too small to train windows of {WINDOWS[0]} px")
-    K = model.fingerprint.to(pixels.device)
-    W = noise_residual(pixels, sigma=model.sigma, levels=model.levels)
-    Z = K * gray(pixels)
-    height, width = height // CELL * CELL, width // CELL * CELL
-    W, Z = W[:height, :width], Z[:height, :width]
-    moments = _cells(torch.stack([W, Z, W * W, Z * Z, W * Z]))
-    features = _cells(feature_planes(pixels)[:, :height, :width])
-    absent = [_shifted(W, Z, moments, shift) for shift in _shifts(height, width)]
-    sizes = [size for size in WINDOWS if size <= min(height, width)]
-    audit = min(AUDIT_WINDOW, sizes[-1])
-    collected: dict[int, tuple[Floats, Floats, Floats]] = {}
-    for size in sizes:
-        step = max(1, size // CELL // 2)
-        rho = _correlation(_windows(moments, size, step)).ravel()
-        f = _windows(features, size, step).flatten(1).mT
-        known = rho.isfinite()
-        none = torch.cat([_correlation(_windows(m, size, step)).ravel() for m in absent])
-        collected[size] = (_numpy(f[known]), _numpy(rho[known]), _numpy(none[none.isfinite()]))
-    return PristineSample(
-        image=image,
-        features={size: values[0] for size, values in collected.items()},
-        rho={size: values[1] for size, values in collected.items()},
-        rho_absent={size: values[2] for size, values in collected.items()},
-        audit_features=_numpy(_windows(features, audit, 1).movedim(0, -1)),
-        audit_rho=_numpy(_correlation(_windows(moments, audit, 1))),
-    )
-
-
-def train(model: CameraModel, samples: Iterable[PristineSample]) -> CameraModel:
+def train(
+    model: CameraModel,
+    samples: Iterable[PristineSample],
+    others: Iterable[PristineSample] = (),
+) -> CameraModel:
     """The camera model with predictors, spreads and audit fitted to the samples.
+
+    ``others`` are samples of other cameras (made with their own fingerprints). They help where the
+    camera's own photos are few, see `regression.fit`.
 
     Samples that are equal, or whose image is part of the fingerprint (its noise is in it, so the
     correlations are too high), are left out and named in `CameraModel.left_out`. Raises `UserError`
     where nothing is left to train on.
     """
     used, left_out = _usable(model, samples)
-    windows = []
+    others = sorted(others, key=lambda s: (s.image.image_id, s.image.sha256))
+    windows: list[WindowModel] = []
     for size in WINDOWS:
         try:
-            windows.append(_window_model(size, used))
+            windows.append(_window_model(size, used, others))
         except UserError as error:
             left_out[str(size)] = str(error)
     if not windows:
@@ -114,7 +69,7 @@ def train(model: CameraModel, samples: Iterable[PristineSample]) -> CameraModel:
         windows=tuple(windows),
         training=tuple(sample.image for sample in used),
         left_out=left_out,
-        false_alarms=_audit(windows, used),
+        false_alarms=_audit(windows, used, others),
     )
 
 
@@ -135,102 +90,84 @@ def _usable(
     return list(used.values()), left_out
 
 
-def _window_model(size: int, samples: Sequence[PristineSample]) -> WindowModel:
-    samples = [sample for sample in samples if len(sample.rho.get(size, ())) > 0]
-    predictor = _predictor(size, samples)
-    features, rho = _pool(size, samples)
-    rho_hat = predictor.predict_features(features)
-    if len(samples) > 1:
-        errors = np.concatenate(
-            [
-                s.rho[size]
-                - _predictor(size, _without(samples, s)).predict_features(s.features[size])
-                for s in samples
-            ]
+def _window_model(
+    size: int, samples: Sequence[PristineSample], others: Sequence[PristineSample]
+) -> WindowModel:
+    """Predictor and spreads; sigma1 is the error on images that the predictor has not seen."""
+    samples = [s for s in samples if len(s.rho.get(size, ())) > 0]
+    blocks = sum(len(s.rho[size]) for s in samples)
+    if blocks < MIN_BLOCKS:
+        raise UserError(
+            f"{blocks} windows of {size} px in {len(samples)} photos are too few for a predictor, "
+            f"{MIN_BLOCKS} are needed: give more or larger pristine photos"
         )
-    else:
-        errors = rho - rho_hat
+    predictors = _Predictors(size, samples, others)
+    rho = [s.rho[size] for s in samples]
+    seen = [_scaled(predictors.all(), s.features[size], s.rho[size]) for s in samples]
+    unseen = [
+        _scaled(predictors.without(i), s.features[size], s.rho[size]) for i, s in enumerate(samples)
+    ]
+    errors = np.concatenate(rho) - np.concatenate(unseen)
     return WindowModel(
         window=size,
-        predictor=predictor,
+        predictor=predictors.all(),
         sigma0=fit_sigma0(np.concatenate([s.rho_absent[size] for s in samples])),
         sigma1=float(np.sqrt(np.mean(np.square(errors, dtype=np.float64)))),
-        adjusted_r2=adjusted_r2(rho, rho_hat, DESIGN_TERMS - 1),
-        blocks=len(rho),
+        adjusted_r2=adjusted_r2(np.concatenate(rho), np.concatenate(seen), DESIGN_TERMS - 1),
+        blocks=blocks,
         images=len(samples),
     )
 
 
+class _Predictors:
+    """Predictors for one window size: from all images, and from all but one."""
+
+    def __init__(
+        self, size: int, samples: Sequence[PristineSample], others: Sequence[PristineSample]
+    ) -> None:
+        self._size = size
+        self._own = [Triangle.of(s.features[size], s.rho[size]) for s in samples]
+        self._others = [
+            Triangle.of(s.features[size], s.rho[size])
+            for s in others
+            if len(s.rho.get(size, ())) > 0
+        ]
+        self._features = np.concatenate([s.features[size] for s in samples])
+
+    def all(self) -> LSEPredictor:
+        return self._fit(self._own)
+
+    def without(self, index: int) -> LSEPredictor:
+        """All there is, where there is only one image."""
+        return self._fit(self._own[:index] + self._own[index + 1 :] or self._own)
+
+    def _fit(self, own: Sequence[Triangle]) -> LSEPredictor:
+        theta = torch.from_numpy(fit(own, self._others))
+        return LSEPredictor().take(theta, self._features, self._size)
+
+
+def _scaled(predictor: LSEPredictor, features: Floats, rho: Floats) -> Floats:
+    """Predictions at the gain of the image, as the detector makes them."""
+    rho_hat = predictor.predict_features(features).clip(min=0)
+    return rho_hat * np.float32(image_gain(rho, rho_hat))
+
+
 def _audit(
-    windows: Sequence[WindowModel], samples: Sequence[PristineSample]
+    windows: Sequence[WindowModel],
+    samples: Sequence[PristineSample],
+    others: Sequence[PristineSample],
 ) -> tuple[FalseAlarm, ...]:
-    """What each image raises when the predictor has not seen it; the worst ones first."""
+    """What each image raises with a predictor that has not seen it; the worst ones first."""
     size = min(AUDIT_WINDOW, windows[-1].window)
-    spreads = next(window for window in windows if window.window == size)
+    model = next(window for window in windows if window.window == size)
+    if len(samples) < 2:
+        return ()
+    predictors = _Predictors(size, samples, others)
     alarms = []
-    for sample in samples:
-        rest = _without(samples, sample)
-        if not rest:
-            continue
-        rho_hat = _predictor(size, rest).predict_features(sample.audit_features)
-        probability = tampering_probability(
-            sample.audit_rho, rho_hat, spreads.sigma0, spreads.sigma1
-        )
-        area = float(stm(probability, CELL).mean())
+    for i, sample in enumerate(samples):
+        rho_hat = _scaled(predictors.without(i), sample.audit_features, sample.audit_rho)
+        probability = tampering_probability(sample.audit_rho, rho_hat, model.sigma0, model.sigma1)
+        area = float(stm(probability, CELL, TAU).mean())
         alarms.append(FalseAlarm(sample.image.image_id, area, score(probability, CELL)))
     alarms.sort(key=lambda alarm: (-alarm.area, -alarm.score, alarm.image_id))
     return tuple(alarms[:WORST])
-
-
-def _predictor(size: int, samples: Sequence[PristineSample]) -> LSEPredictor:
-    return LSEPredictor().fit_features(*_pool(size, samples), window=size)
-
-
-def _pool(size: int, samples: Sequence[PristineSample]) -> tuple[Floats, Floats]:
-    if not samples:
-        raise UserError(f"no windows of {size} px in the pristine photos")
-    return (
-        np.concatenate([sample.features[size] for sample in samples]),
-        np.concatenate([sample.rho[size] for sample in samples]),
-    )
-
-
-def _without(samples: Sequence[PristineSample], one: PristineSample) -> list[PristineSample]:
-    return [sample for sample in samples if sample is not one]
-
-
-def _cells(planes: torch.Tensor) -> torch.Tensor:
-    means: torch.Tensor = avg_pool2d(planes, CELL)
-    return means.to(torch.float64)
-
-
-def _windows(cells: torch.Tensor, size: int, step: int) -> torch.Tensor:
-    """Means over windows of whole cells that lie inside the image."""
-    means: torch.Tensor = avg_pool2d(cells, size // CELL, stride=step)
-    return means
-
-
-def _correlation(moments: torch.Tensor) -> torch.Tensor:
-    """Equation 2 of the method from the means of W, Z, W², Z², WZ; NaN where either is constant."""
-    w, z, ww, zz, wz = moments
-    return (wz - w * z) / ((ww - w * w).clamp(min=0) * (zz - z * z).clamp(min=0)).sqrt()
-
-
-def _shifts(height: int, width: int) -> list[tuple[int, int]]:
-    """Circular shifts in cells: near, and far along each axis."""
-    rows, columns = height // CELL, width // CELL
-    return [(1, 2), (rows // 2, columns // 3), (rows // 3, columns // 2), (rows // 4, 3)]
-
-
-def _shifted(
-    W: torch.Tensor, Z: torch.Tensor, moments: torch.Tensor, shift: tuple[int, int]
-) -> torch.Tensor:
-    moved = torch.roll(W, (shift[0] * CELL, shift[1] * CELL), (0, 1))
-    w, z, ww, zz, _ = moments
-    return torch.stack(
-        [w.roll(shift, (0, 1)), z, ww.roll(shift, (0, 1)), zz, _cells((moved * Z)[None])[0]]
-    )
-
-
-def _numpy(x: torch.Tensor) -> Floats:
-    return x.to(torch.float32).cpu().numpy()

@@ -44,7 +44,7 @@ def test_undetermined_terms_do_not_blow_up() -> None:
     np.testing.assert_allclose(predictor.predict_features(features), rho, atol=1e-6)
 
 
-def test_stays_within_the_correlations_seen() -> None:
+def test_stays_within_the_predictions_of_training() -> None:
     features = some_features(100)
     rho = features[:, 0] * 0.1
     predictor = LSEPredictor().fit_features(features, rho, window=64)
