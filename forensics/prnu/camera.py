@@ -165,4 +165,4 @@ def bytes_to_match(library: CameraLibrary | None, height: int, width: int) -> in
     """Working memory of `match` for an image of that size, camera models not counted."""
     able = [e for e in library or () if e.height >= height and e.width >= width]
     grid = max((e.height * e.width for e in able), default=0)
-    return 60 * height * width + 30 * grid
+    return 40 * height * width + 25 * grid

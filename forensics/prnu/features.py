@@ -19,7 +19,8 @@ DESIGN_TERMS = 15
 
 _BRIGHT = 250.0  # above it the sensor nears saturation and the fingerprint fades
 _FLAT = 0.03  # a local deviation below this part of the intensity is flat
-_NEIGHBOURHOOD = 5  # pixels
+_REACH = 2  # pixels to each side of the 5x5 neighbourhood
+_STRIP = 64  # rows worked on at once: the temporaries stay in cache
 _LEVELS = 2
 
 
@@ -41,13 +42,20 @@ def feature_planes(rgb: Array) -> Array:
     if t.ndim != 3 or t.shape[2] != 3 or 0 in t.shape:
         raise ValueError(f"features need (H, W, 3) pixels, got shape {tuple(t.shape)}")
     intensity = gray(t)
+    high_pass = _high_pass(intensity)
+    height = intensity.shape[0]
     planes = intensity.new_empty(4, *intensity.shape)
-    planes[0] = torch.where(
-        intensity > _BRIGHT, torch.exp(-((intensity - _BRIGHT) ** 2) / 6), intensity / _BRIGHT
-    )
-    planes[1] = 1 / (1 + _local_variance(_high_pass(intensity)))
-    planes[2] = _local_variance(intensity).sqrt() < _FLAT * intensity
-    planes[3] = planes[0] * planes[1]
+    rows = _STRIP if intensity.device.type == "cpu" else height
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        bright = intensity[top:bottom]
+        strip = planes[:, top:bottom]
+        torch.mul(bright, 1 / _BRIGHT, out=strip[0])
+        saturated = bright > _BRIGHT
+        strip[0][saturated] = torch.exp((bright[saturated] - _BRIGHT).square_() / -6)
+        torch.reciprocal(_local_variance(high_pass, top, bottom).add_(1), out=strip[1])
+        strip[2] = _local_variance(intensity, top, bottom) < (_FLAT * bright).square_()
+        torch.mul(strip[0], strip[1], out=strip[3])
     return like(rgb, planes)
 
 
@@ -85,7 +93,23 @@ def _high_pass(intensity: torch.Tensor) -> torch.Tensor:
     return idwt2(torch.zeros_like(approximation), details, (height, width))
 
 
-def _local_variance(x: torch.Tensor) -> torch.Tensor:
+def _local_variance(x: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
+    """Variance in the 5x5 neighbourhood, cut at the border, of rows top..bottom-1."""
+    first, last = max(top - _REACH, 0), min(bottom + _REACH, x.shape[0])
+    x = x[first:last]
     x = x - x.mean()  # small numbers keep the digits of the difference of squares
-    mean = box_mean(x, _NEIGHBOURHOOD)
-    return box_mean(x.square(), _NEIGHBOURHOOD).addcmul_(mean, mean, value=-1).clamp_(min=0)
+    count = _sums(torch.ones_like(x[:, :1]), 0) * _sums(torch.ones_like(x[:1]), 1)
+    mean = _sums(_sums(x, 0), 1).div_(count)
+    square = _sums(_sums(x.square_(), 0), 1).div_(count)
+    variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0)
+    return variance[top - first : bottom - first]
+
+
+def _sums(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """Sums over five neighbours along an axis, zeros outside."""
+    size = x.shape[axis]
+    total = x.clone()
+    for shift in range(1, min(_REACH, size - 1) + 1):
+        total.narrow(axis, shift, size - shift).add_(x.narrow(axis, 0, size - shift))
+        total.narrow(axis, 0, size - shift).add_(x.narrow(axis, shift, size - shift))
+    return total

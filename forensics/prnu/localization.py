@@ -117,7 +117,7 @@ class PrnuDetector:
 
     def bytes_needed(self, height: int, width: int) -> int:
         """What finding the camera takes, and the planes behind the maps."""
-        return bytes_to_match(self._library, height, width) + 40 * height * width
+        return bytes_to_match(self._library, height, width) + 15 * height * width
 
     def _camera(self, subject: Subject, library: CameraLibrary) -> Match:
         """The camera whose fingerprint the image is held against."""

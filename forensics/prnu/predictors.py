@@ -101,11 +101,14 @@ class LSEPredictor:
         """float32 (...,) for (..., 4) features."""
         if self._theta is None:
             raise ValueError("this predictor has not been fitted")
-        f = to_tensor(features)
-        terms = design(f.to(torch.float64))
+        f = to_tensor(features).to(torch.float64)
+        theta = self._theta.to(f.device)
+        # The 15 terms as a quadratic form: a dense map of them would be four times as large.
+        quadratic = torch.zeros(4, 4, dtype=torch.float64, device=f.device)
+        quadratic[tuple(torch.triu_indices(4, 4, device=f.device))] = theta[5:]
         low, high = self._range.tolist()
-        rho_hat = (terms @ self._theta.to(f.device)).clamp(low, high)
-        return like(features, rho_hat.to(torch.float32))
+        rho_hat = torch.linalg.vecdot(f @ quadratic + theta[1:5], f).add_(theta[0])
+        return like(features, rho_hat.clamp_(low, high).to(torch.float32))
 
     def predict_dense(self, rgb: Array, stride: int = 1) -> Array:
         """Prediction for the window of every cell; windows at the border use what is inside."""
