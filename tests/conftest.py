@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.s3server import _running_s3_server, s3_server  # noqa: F401 - fixtures
+
+torch.set_num_threads(1)  # small operations stall where several test processes share the cores
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -39,7 +39,7 @@ class Saboteur:
         if "hang" in image_id:
             time.sleep(3600)
         if "slow" in image_id:
-            time.sleep(0.3)
+            time.sleep(0.1)
         if "raise" in image_id:
             raise RuntimeError("this image is sabotaged")
         if "abstain" in image_id:

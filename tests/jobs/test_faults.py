@@ -1,0 +1,124 @@
+"""A scan whose driver or workers are killed loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.jobs.runs import (
+    make_archive,
+    map_rows,
+    report_rows,
+    scan_arguments,
+    start,
+    statuses,
+)
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+
+IMAGES = 300
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Images that take a while each, so that a kill finds them at work."""
+    folder = tmp_path_factory.mktemp("archive")
+    return make_archive(folder, [f"slow{n:03d}" for n in range(IMAGES)])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(archive: str) -> Path:
+    """The same scan left alone."""
+    output = Path(archive).parent / "undisturbed"
+    process = start("jobs.scan", *scan_arguments(archive, output))
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    return output
+
+
+def wait_for_shards(output: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Until that many shards are committed or the job has ended."""
+    end = time.monotonic() + 120
+    while len(list(output.glob("report/*.parquet"))) < count and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def kill_tree(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the driver; what Ray leaves behind ends by itself."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_driver_killed_at_random_moments_loses_nothing(archive: str, undisturbed: Path) -> None:
+    output = Path(archive).parent / "killed"
+    rng = random.Random(1)
+    done = 0
+    for _ in range(5):
+        process = start("jobs.scan", *scan_arguments(archive, output))
+        wait_for_shards(output, done + rng.randint(1, 3), process)
+        time.sleep(rng.random())
+        kill_tree(process)
+        done = len(list(output.glob("report/*.parquet")))
+    assert 0 < done < IMAGES // 4
+    process = start("jobs.scan", *scan_arguments(archive, output))
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert report_rows(output) == report_rows(undisturbed)
+    assert map_rows(output) == map_rows(undisturbed)
+    assert not list(output.rglob(".tmp*"))
+
+
+def workers(process: subprocess.Popen[str], words: str) -> list[psutil.Process]:
+    """Processes below the driver whose command line holds the words."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if words in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("words", ["forensics.worker", "ray::MapWorker"])
+def test_killed_workers_lose_nothing(archive: str, undisturbed: Path, words: str) -> None:
+    output = Path(archive).parent / f"killed-{words.partition('.')[0].replace(':', '-')}"
+    process = start("jobs.scan", *scan_arguments(archive, output))
+    for shards in (2, 5):
+        wait_for_shards(output, shards, process)
+        victims = workers(process, words)
+        assert victims, "no such worker process to kill"
+        os.kill(victims[0].pid, signal.SIGKILL)
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert report_rows(output) == report_rows(undisturbed)
+    assert map_rows(output) == map_rows(undisturbed)
+
+
+def test_an_image_that_always_kills_its_worker_costs_one_row(tmp_path: Path) -> None:
+    ids = [f"image{n}" for n in range(9)]
+    manifest = make_archive(tmp_path, [*ids[:4], "kill", *ids[4:]])
+    process = start("jobs.scan", *scan_arguments(manifest, tmp_path / "run"))
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert statuses(tmp_path / "run") == {**dict.fromkeys(ids, "ok"), "kill": "failed"}
+    assert "failed 1" in out
+
+
+def test_no_worker_outlives_a_killed_driver(archive: str) -> None:
+    output = Path(archive).parent / "orphans"
+    process = start("jobs.scan", *scan_arguments(archive, output))
+    wait_for_shards(output, 1, process)
+    ours = workers(process, "forensics.worker") + workers(process, "ray::MapWorker")
+    assert len(ours) == 4
+    kill_tree(process)
+    _, alive = psutil.wait_procs(ours, timeout=60)
+    assert not alive
