@@ -10,6 +10,8 @@ every camera of the manifest is trained; 1: a camera is not, and the output says
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import ray
@@ -18,13 +20,16 @@ from pydantic import Field
 
 from forensics.config import Settings
 from forensics.prnu.library import CameraLibrary
-from forensics.records import UserError
+from forensics.records import ManifestRow, UserError
 from jobs.cameras import Skipped, sample, write_trained
 from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.fingerprint import by_camera
 from jobs.progress import Progress
 from jobs.tracking import Tracker, TrackingSettings, tracked
+
+BORROWED = 16
+"""Images lent to the training of all other cameras; they help where a camera has few of its own."""
 
 
 class CameraModelJob(Settings):
@@ -53,17 +58,38 @@ def camera_model(job: CameraModelJob) -> int:
         Progress(total=sum(map(len, cameras.values()))) as progress,
     ):
         results = []
+        borrowed = borrow(cameras)
+        borrowed_ids = {row.image_id for row in borrowed}
+        kept: dict[str, Any] = {}
+
+        def measure(row: ManifestRow) -> Any:
+            """The sample of an image; those that several cameras use are made once."""
+            if row.image_id not in borrowed_ids:
+                return sample.remote(job.models, row, job.max_megapixels)
+            if row.image_id not in kept:
+                kept[row.image_id] = sample.remote(job.models, row, job.max_megapixels)
+            return kept[row.image_id]
+
         for camera_id, rows in cameras.items():
-            samples = [sample.remote(job.models, row, job.max_megapixels) for row in rows]
+            samples = [measure(row) for row in rows]
             for done in range(1, len(samples) + 1):
                 ray.wait(samples, num_returns=done, fetch_local=False)
                 progress.add(1)
-            result = ray.get(write_trained.remote(job.models, camera_id, *samples))
+            others = [measure(row) for row in borrowed if row.camera_id != camera_id]
+            result = ray.get(
+                write_trained.remote(job.models, camera_id, len(samples), *samples, *others)
+            )
             _report(tracker, result)
             results.append(result)
         tracker.text(json.dumps([_plain(result) for result in results], indent=1), "cameras.json")
         tracker.figure(_r2_figure(results), "adjusted_r2.png")
     return OK if all(result["images"] for result in results) else INCOMPLETE
+
+
+def borrow(cameras: Mapping[str, Sequence[ManifestRow]]) -> list[ManifestRow]:
+    """Images whose samples every other camera's training may use: first each camera's first."""
+    turns = zip_longest(*cameras.values())
+    return [row for turn in turns for row in turn if row is not None][:BORROWED]
 
 
 def _report(tracker: Tracker, result: dict[str, Any]) -> None:

@@ -12,7 +12,14 @@ import ray
 from forensics import storage
 from forensics.arrays import to_tensor
 from forensics.decode import decode
-from forensics.prnu.camera_model import ACCUMULATOR, CARD, CameraModel, UsedImage
+from forensics.prnu.camera_model import (
+    CARD,
+    CameraModel,
+    StoredFile,
+    UsedImage,
+    read_card,
+    read_stored,
+)
 from forensics.prnu.fingerprint import FingerprintAccumulator
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.training import PristineSample, pristine_sample, train
@@ -128,17 +135,21 @@ def sample(models: str, row: ManifestRow, max_megapixels: float) -> PristineSamp
 
 @ray.remote(num_cpus=1)
 def write_trained(
-    models: str, camera_id: str, *samples: PristineSample | Skipped
+    models: str, camera_id: str, own: int, *samples: PristineSample | Skipped
 ) -> dict[str, Any]:
-    """Train one camera's predictors and store its model; says what became of each image."""
-    skipped = [s for s in samples if isinstance(s, Skipped)]
-    usable = [s for s in samples if isinstance(s, PristineSample)]
+    """Train one camera's predictors and store its model; says what became of each image.
+
+    The first ``own`` samples are the camera's, the rest are borrowed from other cameras.
+    """
+    skipped = [s for s in samples[:own] if isinstance(s, Skipped)]
+    usable = [s for s in samples[:own] if isinstance(s, PristineSample)]
+    others = [s for s in samples[own:] if isinstance(s, PristineSample)]
     base = replace(_model(models, camera_id), windows=(), false_alarms=(), left_out={})
     try:
-        model = train(base, usable)
+        model = train(base, usable, others)
     except UserError as error:
         return {"camera_id": camera_id, "images": 0, "skipped": skipped, "error": str(error)}
-    write_model(storage.join(models, camera_id), model)
+    write_model(_library(models, _job()).entry(camera_id).folder, model)
     return {
         "camera_id": camera_id,
         "images": len(model.training),
@@ -159,21 +170,29 @@ def write_trained(
 
 
 def write_model(folder: str, model: CameraModel, accumulator: bytes | None = None) -> None:
-    """Store a camera model's files, the card last."""
+    """Store a camera model's files, the card last; then remove files of the model it replaces."""
     files = model.to_files(accumulator)
-    for name in sorted(files, key=lambda name: name == CARD):
-        storage.write(storage.join(folder, name), files[name])
+    for name, data in files.items():
+        storage.write(storage.join(folder, name), data)
+    card = read_card(files[CARD])
+    kept = {*files, *(file["name"] for file in (card["accumulator"],) if file)}
+    for entry in list(storage.list(folder)):
+        if entry.name.endswith(".safetensors") and entry.name not in kept:
+            storage.delete(entry.uri)
 
 
 def read_accumulator(folder: str) -> FingerprintAccumulator:
     """The sums a fingerprint can be extended from. Raises `UserError` where they are gone."""
+    card = read_card(storage.read(storage.join(folder, CARD)))
     try:
-        return FingerprintAccumulator.from_bytes(storage.read(storage.join(folder, ACCUMULATOR)))
-    except storage.NotFound:
+        sums = StoredFile(**(card["accumulator"] or {}))
+        data = read_stored(sums, lambda name: storage.read(storage.join(folder, name)))
+    except (TypeError, storage.NotFound):
         raise UserError(
-            f"{folder} has no {ACCUMULATOR}, so its fingerprint cannot be extended; make it again "
-            "from all its images with existing: replace"
+            f"{folder} does not hold the sums behind its fingerprint, so it cannot be extended; "
+            "make it again from all its images with existing: replace"
         ) from None
+    return FingerprintAccumulator.from_bytes(data)
 
 
 def tree(items: Sequence[T], join: Callable[[T, T], T]) -> T:
@@ -192,7 +211,11 @@ def _load(row: ManifestRow, max_megapixels: float) -> tuple[UsedImage, Image]:
 
 
 def _model(models: str, camera_id: str) -> CameraModel:
-    return _library(models, ray.get_runtime_context().get_job_id()).model(camera_id)
+    return _library(models, _job()).model(camera_id)
+
+
+def _job() -> str:
+    return str(ray.get_runtime_context().get_job_id())
 
 
 @lru_cache(maxsize=1)

@@ -1,9 +1,10 @@
 """What is known of one camera: its fingerprint and, per window size, what to expect of it.
 
-Kept as a folder of files: ``fingerprint.safetensors``, ``model.safetensors`` and ``card.json``,
-which names the images used and holds the SHA-256 of the other files, so that a model is either
-whole or refused. ``accumulator.safetensors`` may lie beside them: the sums from which the
-fingerprint can be extended; nothing else reads it.
+Kept as a folder of files: ``fingerprint-*.safetensors``, ``model-*.safetensors`` and ``card.json``,
+which names them with their SHA-256, and the images used. File names follow from their content and
+the card is written last, so a model is the old one or the new one, whole, whenever a job is killed.
+``accumulator-*.safetensors`` may lie beside them: the sums from which the fingerprint can be
+extended; nothing else reads it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -27,10 +29,16 @@ from forensics.prnu.predictors import PREDICTORS, Predictor
 from forensics.records import UserError
 
 CARD = "card.json"
-FINGERPRINT = "fingerprint.safetensors"
-MODEL = "model.safetensors"
-ACCUMULATOR = "accumulator.safetensors"
+_FILE_NAME = re.compile(r"(fingerprint|model|accumulator)-[0-9a-f]{12}\.safetensors")
 FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file beside the card. Its name follows from its content, so new ones never replace old."""
+
+    name: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,7 @@ class CameraModel:
     windows: tuple[WindowModel, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)  # window size -> why it is missing
     false_alarms: tuple[FalseAlarm, ...] = ()  # worst first
+    accumulator: StoredFile | None = None  # the sums the fingerprint can be extended from
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fingerprint", to_tensor(self.fingerprint))
@@ -129,10 +138,13 @@ class CameraModel:
         return digest
 
     def to_files(self, accumulator: bytes | None = None) -> dict[str, bytes]:
-        """File name -> content; the card comes last, so that a folder with a card is whole."""
-        files = {
-            FINGERPRINT: save({"fingerprint": self.fingerprint.contiguous().cpu()}),
-            MODEL: save(
+        """File name -> content, the card last: written in this order, a folder is always whole.
+
+        ``accumulator``: the sums behind the fingerprint, where they are new.
+        """
+        contents = {
+            "fingerprint": save({"fingerprint": self.fingerprint.contiguous().cpu()}),
+            "model": save(
                 {
                     f"{index}.{name}": tensor.contiguous()
                     for index, window in enumerate(self.windows)
@@ -151,7 +163,7 @@ class CameraModel:
             "false_alarms": [asdict(alarm) for alarm in self.false_alarms],
             "reference": [asdict(image) for image in self.reference],
             "training": [asdict(image) for image in self.training],
-            "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+            "files": {role: asdict(_stored(role, data)) for role, data in contents.items()},
         }
         card["digest"] = _card_digest(card)
         card["versions"] = {
@@ -160,8 +172,12 @@ class CameraModel:
             "numpy": np.__version__,
             "python": platform.python_version(),
         }
+        sums = self.accumulator
         if accumulator is not None:
-            files[ACCUMULATOR] = accumulator
+            contents["accumulator"] = accumulator
+            sums = _stored("accumulator", accumulator)
+        card["accumulator"] = asdict(sums) if sums else None
+        files = {_stored(role, data).name: data for role, data in contents.items()}
         files[CARD] = json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode()
         return files
 
@@ -173,16 +189,11 @@ class CameraModel:
         another model.
         """
         card = read_card(read(CARD))
-        files = {name: read(name) for name in (FINGERPRINT, MODEL)}
-        for name, data in files.items():
-            if hashlib.sha256(data).hexdigest() != card["files"].get(name):
-                raise UserError(
-                    f"camera {card['camera_id']}: {name} is not the file that {CARD} describes "
-                    "(its SHA-256 differs); make the camera model again"
-                )
         try:
-            fingerprint = load(files[FINGERPRINT])["fingerprint"]
-            tensors = load(files[MODEL])
+            sums = card["accumulator"]
+            stored = {role: StoredFile(**entry) for role, entry in card["files"].items()}
+            fingerprint = load(read_stored(stored["fingerprint"], read))["fingerprint"]
+            tensors = load(read_stored(stored["model"], read))
             windows = tuple(
                 _window_model(entry, f"{index}.", tensors)
                 for index, entry in enumerate(card["windows"])
@@ -197,11 +208,30 @@ class CameraModel:
                 windows=windows,
                 left_out=card["left_out"],
                 false_alarms=tuple(FalseAlarm(**entry) for entry in card["false_alarms"]),
+                accumulator=StoredFile(**sums) if sums else None,
             )
         except (KeyError, TypeError, ValueError, SafetensorError) as error:
             raise UserError(
                 f"camera {card['camera_id']}: the camera model cannot be read: {error!r}"
             ) from None
+
+
+def read_stored(file: StoredFile, read: Callable[[str], bytes]) -> bytes:
+    """Content of a file that a card names. Raises `UserError` where it is not that content."""
+    if _FILE_NAME.fullmatch(file.name) is None:
+        raise UserError(f"{CARD} names a file {file.name!r}, which is no part of a camera model")
+    data = read(file.name)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise UserError(
+            f"{file.name} is not the file that {CARD} describes (its SHA-256 differs); make the "
+            "camera model again"
+        )
+    return data
+
+
+def _stored(role: str, data: bytes) -> StoredFile:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return StoredFile(f"{role}-{sha256[:12]}.safetensors", sha256)
 
 
 def read_card(data: bytes) -> dict[str, Any]:
@@ -221,7 +251,7 @@ def read_card(data: bytes) -> dict[str, Any]:
 
 
 def _card_digest(card: Mapping[str, Any]) -> str:
-    content = {k: v for k, v in card.items() if k not in ("digest", "versions")}
+    content = {k: v for k, v in card.items() if k not in ("digest", "versions", "accumulator")}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from forensics import storage
-from forensics.prnu.camera_model import CARD, FINGERPRINT, MODEL, CameraModel, read_card
+from forensics.prnu.camera_model import CARD, CameraModel, read_card
 from forensics.records import UserError
 
 BUDGET = 2 * 2**30  # bytes; about 50 fingerprints of 10 megapixels
@@ -82,13 +82,14 @@ class CameraLibrary:
         """
         if camera_id not in self._models:
             entry = self._entries[camera_id]
-            files = {
-                name: storage.read(storage.join(entry.folder, name))
-                for name in (CARD, FINGERPRINT, MODEL)
-            }
-            model = CameraModel.from_files(files.__getitem__)
-            if read_card(files[CARD])["digest"] != entry.digest:
+            card = storage.read(storage.join(entry.folder, CARD))
+            if read_card(card)["digest"] != entry.digest:
                 raise UserError(f"camera {camera_id}: {entry.folder} changed while it was in use")
+
+            def read(name: str) -> bytes:
+                return card if name == CARD else storage.read(storage.join(entry.folder, name))
+
+            model = CameraModel.from_files(read)
             fingerprint = model.fingerprint.to(self._device)
             self._models[camera_id] = replace(model, fingerprint=fingerprint)
         self._models.move_to_end(camera_id)

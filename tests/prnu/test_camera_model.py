@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from forensics.prnu.camera_model import CARD, FINGERPRINT, MODEL, CameraModel, UsedImage
+from forensics.prnu.camera_model import CARD, CameraModel, StoredFile, UsedImage, read_stored
 from forensics.prnu.correlation import ncc
 from forensics.prnu.features import feature_planes
 from forensics.prnu.library import CameraLibrary
@@ -102,12 +102,35 @@ def test_files_bring_it_back(trained: CameraModel) -> None:
     assert card["training"][0] == {"image_id": "photo0", "sha256": used("photo0").sha256, "size": 1}
 
 
-@pytest.mark.parametrize("name", [FINGERPRINT, MODEL])
-def test_a_changed_file_is_refused(trained: CameraModel, name: str) -> None:
+@pytest.mark.parametrize("role", ["fingerprint", "model"])
+def test_a_changed_file_is_refused(trained: CameraModel, role: str) -> None:
     files = trained.to_files()
+    name = json.loads(files[CARD])["files"][role]["name"]
     files[name] = files[name][:-1] + bytes([files[name][-1] ^ 1])
     with pytest.raises(UserError, match=f"{name} is not the file"):
         CameraModel.from_files(files.__getitem__)
+
+
+def test_names_follow_from_content(bare: CameraModel, trained: CameraModel) -> None:
+    fingerprints = [
+        {name for name in model.to_files() if name.startswith("fingerprint-")}
+        for model in (bare, trained, replace(bare, fingerprint=bare.fingerprint + 1))
+    ]
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+
+
+def test_the_sums_are_named_but_do_not_change_what_the_model_is(bare: CameraModel) -> None:
+    files = bare.to_files(b"sums")
+    again = CameraModel.from_files(files.__getitem__)
+    assert again.accumulator is not None
+    assert files[again.accumulator.name] == b"sums"
+    assert again.digest == bare.digest
+    assert json.loads(again.to_files()[CARD])["accumulator"] == asdict(again.accumulator)
+
+
+def test_a_card_cannot_name_files_elsewhere() -> None:
+    with pytest.raises(UserError, match="no part of a camera model"):
+        read_stored(StoredFile("../../secret", "0" * 64), lambda name: b"")
 
 
 def test_a_changed_card_is_refused(trained: CameraModel) -> None:
