@@ -47,4 +47,6 @@ def settings_from(model: type[S], arguments: Sequence[str]) -> S:
             config = word.partition("=")[2] if size == 1 else "".join(rest[place + 1 : place + 2])
             del rest[place : place + size]
             break
-    return load(model, config or None, rest)
+    if config == "":
+        raise UserError("option --config needs the path of a YAML file")
+    return load(model, config, rest)

@@ -1,0 +1,112 @@
+"""Every shipped YAML file is read by its job, and run: the demo, then the chain on its archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forensics.config import Settings, load
+from forensics.records import UserError
+from forensics.run import load_document
+from jobs.camera_model import CameraModelJob, camera_model
+from jobs.demo import DemoJob, demo
+from jobs.entry import OK
+from jobs.evaluate import EvaluateJob, evaluate
+from jobs.fingerprint import FingerprintJob, fingerprint
+from jobs.ingest import IngestJob, ingest
+from jobs.report import ReportJob, report
+from jobs.scan import ScanJob, scan
+from tests.conftest import ROOT
+from tests.jobs.test_pipeline import SETTINGS, check
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+JOBS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
+    "ingest": (IngestJob, ingest),
+    "fingerprint": (FingerprintJob, fingerprint),
+    "camera_model": (CameraModelJob, camera_model),
+    "scan": (ScanJob, scan),
+    "evaluate": (EvaluateJob, evaluate),
+    "report": (ReportJob, report),
+    "demo": (DemoJob, demo),
+}
+CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").iterdir())}
+
+
+def settings(name: str, **changes: Any) -> Settings:
+    """The settings of a shipped file, with other paths and sizes as a command line gives them."""
+    words = [word for key, value in changes.items() for word in (f"--{key}", str(value))]
+    return load(JOBS[name][0], CONFIGS[name], words)
+
+
+def run(name: str, **changes: Any) -> int:
+    return JOBS[name][1](settings(name, **changes))
+
+
+def test_every_file_has_its_job_and_every_job_its_file() -> None:
+    assert CONFIGS.keys() == JOBS.keys()
+    assert {path.suffix for path in CONFIGS.values()} == {".yaml"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_file_is_valid_as_it_is(name: str) -> None:
+    loaded = settings(name)
+    assert loaded.model_fields_set  # it says something
+
+
+@pytest.fixture(scope="module")
+def demonstrated(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished demo of a tiny archive; do not change it."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    archive = {f"archive.{name}": value for name, value in SETTINGS.model_dump().items()}
+    assert run("demo", folder=folder, **archive, **{"pool.workers": 2}) == OK
+    return folder
+
+
+def test_the_demo_finds_what_it_hid(demonstrated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check(str(demonstrated / "archive"), str(demonstrated))
+    assert load_document(str(demonstrated / "scan"))["state"] == "complete"
+
+
+def test_a_folder_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "scan").mkdir()
+    with pytest.raises(UserError, match="holds something that is not this demo's"):
+        run("demo", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "scan"]
+
+
+def test_the_chain_of_all_files(
+    demonstrated: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    archive, work = demonstrated / "archive", tmp_path / "work"
+    small = {"pool.workers": 2}
+    for name in ("reference", "training", "archive"):
+        assert run("ingest", source=archive / name, output=work / f"{name}.parquet") == OK
+    models = work / "models"
+    assert run("fingerprint", manifest=work / "reference.parquet", output=models, **small) == OK
+    assert run("camera_model", manifest=work / "training.parquet", models=models, **small) == OK
+    scanned = work / "scan"
+    code = run(
+        "scan",
+        manifest=work / "archive.parquet",
+        output=scanned,
+        camera_models=models,
+        shard_rows=5,
+        **small,
+    )
+    assert code == OK
+    truth = archive / "truth.parquet"
+    assert run("evaluate", run=scanned, truth=truth, **small) == OK
+    (scanned / "page.html").unlink()
+    capsys.readouterr()
+    assert run("report", run=scanned, pictures=3) == OK
+    assert capsys.readouterr().out == f"page: {scanned}/page.html\n"
+    check(str(archive), str(work))
+    assert (work / "mlflow.db").exists()  # beside the outputs, as nothing else was said
