@@ -105,6 +105,11 @@ def detector_class(name: str) -> type[Detector]:
     return found
 
 
+def columns(names: Sequence[str]) -> dict[str, Mapping[str, pa.DataType]]:
+    """Report columns of these detectors, by their own names, for `schema.report_schema`."""
+    return {found.name: found.columns for found in map(detector_class, names)}
+
+
 def build(
     names: Sequence[str], settings: Mapping[str, Any], resources: Resources
 ) -> list[Detector]:

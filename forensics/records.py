@@ -15,6 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from forensics.redact import redact
+
 Rgb = NDArray[np.uint8]
 """Pixels on the sensor grid: uint8, shape (H, W, 3)."""
 
@@ -41,6 +43,17 @@ class Unreadable(Exception):
 
 class NotApplicable(Exception):
     """A detector abstains; the message is the reason."""
+
+
+def explain(error: BaseException) -> str:
+    """An exception as one line for a report: its message, led by its kind if it may be a bug.
+
+    Holds no secret and at most 500 characters.
+    """
+    message = redact(" ".join(str(error).split()))[:500]
+    if message and isinstance(error, UserError | Unreadable | NotApplicable | MemoryError):
+        return message
+    return f"{type(error).__name__}: {message}"
 
 
 @dataclass(frozen=True, slots=True)

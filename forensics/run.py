@@ -23,7 +23,6 @@ import pyarrow as pa
 import forensics
 from forensics import schema, storage
 from forensics.config import digest
-from forensics.detectors import detector_class
 from forensics.records import UserError
 
 FORMAT = 1
@@ -37,7 +36,7 @@ class Run:
 
     uri: str
     digest: str
-    detectors: tuple[str, ...]
+    schema: pa.Schema  # of its report
     rows: int
     shards: int
     shard_rows: int
@@ -45,7 +44,7 @@ class Run:
     @property
     def findings(self) -> tuple[str, ...]:
         """Names of the report's detector columns."""
-        return tuple(detector_class(name).name for name in self.detectors)
+        return tuple(field.name for field in self.schema if pa.types.is_struct(field.type))
 
     @property
     def manifest_uri(self) -> str:
@@ -74,9 +73,9 @@ class Run:
         maps: Sequence[Mapping[str, Any]],
     ) -> int:
         """Write a shard: maps first, report last. Returns the bytes written."""
-        about = {"run": self.digest, "shard": str(shard)}
+        about = {**self.schema.metadata, b"run": self.digest.encode(), b"shard": b"%d" % shard}
         map_bytes = schema.to_parquet(maps, schema.MAPS)
-        report_bytes = schema.to_parquet(records, schema.report_schema(self.detectors, about))
+        report_bytes = schema.to_parquet(records, self.schema.with_metadata(about))
         storage.write(self.maps_uri(shard), map_bytes)
         storage.write(self.report_uri(shard), report_bytes)
         return len(map_bytes) + len(report_bytes)
@@ -137,11 +136,13 @@ def open_run(
 
 def load_run(uri: str) -> Run:
     """The run in a folder. Raises `UserError` if there is none."""
+    from forensics.detectors import columns  # brings torch, which those who only commit do without
+
     document = load_document(uri)
     return Run(
         uri=uri,
         digest=document["digest"],
-        detectors=tuple(document["detectors"]),
+        schema=schema.report_schema(columns(document["detectors"])),
         rows=document["rows"],
         shards=document["shards"],
         shard_rows=document["shard_rows"],

@@ -14,6 +14,7 @@ from forensics import storage
 from forensics.config import Settings
 from forensics.decode import decode
 from forensics.detectors import Detector, Resources, Subject, build
+from forensics.limits import GIB, Limits
 from forensics.prnu.camera import CameraSettings
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.localization import PrnuSettings
@@ -26,17 +27,8 @@ from forensics.records import (
     ReportRow,
     Status,
     Unreadable,
+    explain,
 )
-
-GIB = 2**30
-
-
-class Limits(Settings):
-    """What one image may cost. Beyond a limit it is reported, never dropped."""
-
-    max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
-    timeout_seconds: float = Field(120.0, gt=0, description="decoding and all detectors, per image")
-    memory_gib: float = Field(8.0, gt=0, description="working memory per worker, beside its models")
 
 
 class ScanSettings(Settings):
@@ -163,14 +155,6 @@ def summarise(findings: Mapping[str, Finding]) -> tuple[Status, str | None]:
     if any(f.status is Status.OK for f in findings.values()):
         return Status.OK, None
     return Status.NOT_APPLICABLE, _reasons(findings, list(findings))
-
-
-def explain(error: BaseException) -> str:
-    """An exception as one line for a report row: the message, led by its kind if it is a bug."""
-    message = " ".join(str(error).split())[:500]
-    if isinstance(error, storage.StorageError | MemoryError | Unreadable) and message:
-        return message
-    return f"{type(error).__name__}: {message}"
 
 
 def _reasons(findings: Mapping[str, Finding], names: Sequence[str]) -> str:

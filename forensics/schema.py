@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forensics.detectors import detector_class
 from forensics.records import Finding, ReportRow, Status
 from forensics.report.mapcodec import encode_map
 
@@ -55,12 +54,10 @@ MAPS = pa.schema(
 )
 
 
-def report_schema(detectors: Sequence[str], metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """Schema of a report whose run used these detectors, in this order."""
-    structs = [_struct(name) for name in detectors]
-    return pa.schema(
-        [*_FIXED, *structs], metadata={"schema_version": str(VERSION), **(metadata or {})}
-    )
+def report_schema(columns: Mapping[str, Mapping[str, pa.DataType]]) -> pa.Schema:
+    """Schema of a report, given each detector's name and own columns, in this order."""
+    structs = [(name, _struct(name, own)) for name, own in columns.items()]
+    return pa.schema([*_FIXED, *structs], metadata={"schema_version": str(VERSION)})
 
 
 def report_record(index: int, report: ReportRow) -> dict[str, Any]:
@@ -122,17 +119,16 @@ def from_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     return pq.read_table(io.BytesIO(data), columns=list(columns) if columns else None)
 
 
-def _struct(detector: str) -> tuple[str, pa.DataType]:
+def _struct(detector: str, own: Mapping[str, pa.DataType]) -> pa.DataType:
     common = {
         "status": pa.string(),
         "reason": pa.string(),
         "score": pa.float64(),  # 0..1, higher is more suspicious
         "seconds": pa.float64(),
     }
-    found = detector_class(detector)
-    if clash := common.keys() & found.columns.keys():
-        raise ValueError(f"detector {found.name} may not name its own columns {sorted(clash)}")
-    return found.name, pa.struct([*common.items(), *found.columns.items()])
+    if clash := common.keys() & own.keys():
+        raise ValueError(f"detector {detector} may not name its own columns {sorted(clash)}")
+    return pa.struct([*common.items(), *own.items()])
 
 
 def _finding_record(finding: Finding) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from types import TracebackType
 from typing import Any
 
 from forensics import schema
+from forensics.limits import GIB, Limits
 from forensics.records import ManifestRow, ReportRow, Status, UserError
-from forensics.scan import GIB, ScanSettings
 
 DEATHS_ALONE = 2
 """An image is given up after the child died this often with nothing but that image to do."""
@@ -48,10 +48,15 @@ class Answer:
 
 
 class SupervisedScanner:
-    """Answers manifest rows through a child process; a context manager that ends it."""
+    """Answers manifest rows through a child process; a context manager that ends it.
 
-    def __init__(self, settings: ScanSettings, prefetch: int = 2) -> None:
+    ``settings`` are `ScanSettings` as JSON: whoever supervises needs none of the libraries that
+    the settings and their detectors bring along.
+    """
+
+    def __init__(self, settings: str, limits: Limits, prefetch: int = 2) -> None:
         self._settings = settings
+        self._limits = limits
         self._prefetch = prefetch
         self._child: _Child | None = None
 
@@ -102,7 +107,7 @@ class SupervisedScanner:
 
     def _ready_child(self) -> _Child:
         if self._child is None:
-            self._child = _Child(self._settings)
+            self._child = _Child(self._settings, self._limits)
         return self._child
 
 
@@ -115,8 +120,8 @@ class _Death:
 class _Child:
     """One child process and what is known of the rows it was sent."""
 
-    def __init__(self, settings: ScanSettings) -> None:
-        self._limits = settings.limits
+    def __init__(self, settings: str, limits: Limits) -> None:
+        self._limits = limits
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(

@@ -2,7 +2,7 @@
 
 Run by `forensics.supervisor` as ``python -m forensics.worker FD``; both ends speak over one socket:
 
-    parent → child   ("load", ScanSettings) · ("row", index, ManifestRow) … · end of file: leave
+    parent → child   ("load", ScanSettings as JSON) · ("row", index, ManifestRow) … · end of file
     child → parent   ("ready", None) or ("refused", message) · ("fetched", index) ·
                      ("done", index, report record, map records)
 
@@ -23,8 +23,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from forensics import schema
-from forensics.records import Evidence, ManifestRow, UserError
-from forensics.scan import Scanner, explain, fetch, unfetched
+from forensics.records import Evidence, ManifestRow, explain
+from forensics.scan import Scanner, ScanSettings, fetch, unfetched
 
 Work = tuple[int, ManifestRow, "Future[Evidence]"]
 
@@ -35,10 +35,9 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     _, settings = connection.recv()
     try:
-        scanner = Scanner(settings)
+        scanner = Scanner(ScanSettings.model_validate_json(settings))
     except Exception as error:
-        message = str(error) if isinstance(error, UserError) else explain(error)
-        connection.send(("refused", message))
+        connection.send(("refused", explain(error)))
         return
     send = _Sender(connection)
     send(("ready", None))

@@ -23,8 +23,8 @@ from forensics.prnu.camera_model import (
 from forensics.prnu.fingerprint import FingerprintAccumulator
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.training import PristineSample, pristine_sample, train
-from forensics.records import Image, ManifestRow, NotApplicable, UserError
-from forensics.scan import explain, fetch
+from forensics.records import Image, ManifestRow, UserError, explain
+from forensics.scan import fetch
 
 Size = tuple[int, int]
 T = TypeVar("T")
@@ -127,8 +127,6 @@ def sample(models: str, row: ManifestRow, max_megapixels: float) -> PristineSamp
     try:
         used, image = _load(row, max_megapixels)
         return pristine_sample(_model(models, str(row.camera_id)), used, image.pixels)
-    except (NotApplicable, UserError) as error:
-        return Skipped(row.image_id, str(error))
     except Exception as error:
         return Skipped(row.image_id, explain(error))
 

@@ -11,18 +11,22 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray.data
 
+from forensics.limits import Limits
 from forensics.manifest import ShardReader
+from forensics.records import explain
 from forensics.run import Run
-from forensics.scan import ScanSettings, explain
 from forensics.schema import STATUSES
 from forensics.storage import StorageError
 from forensics.supervisor import SupervisedScanner
 from jobs.cluster import Pool, quiet_data
+
+if TYPE_CHECKING:
+    from forensics.scan import ScanSettings
 
 PASSES = 5
 """How often lost shards are dealt again before the job gives up and says so."""
@@ -50,10 +54,10 @@ Unit = dict[str, Any]
 class ShardActor:
     """One worker of the pool; its child process holds the loaded detectors."""
 
-    def __init__(self, run: Run, settings: ScanSettings, prefetch: int) -> None:
+    def __init__(self, run: Run, settings: str, limits: Limits, prefetch: int) -> None:
         self._run = run
         self._reader = ShardReader(run.manifest_uri, run.shard_rows)
-        self._scanner = SupervisedScanner(settings, prefetch)
+        self._scanner = SupervisedScanner(settings, limits, prefetch)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         ledger = [self._ledger(unit) for unit in batch.to_pylist()]
@@ -134,7 +138,7 @@ def _one_pass(
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
         dataset = source.map_batches(
             ShardActor,
-            fn_constructor_args=(run, settings, prefetch),
+            fn_constructor_args=(run, settings.model_dump_json(), settings.limits, prefetch),
             batch_size=1,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),

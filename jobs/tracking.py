@@ -58,7 +58,7 @@ class Tracker:
 
     def text(self, content: str, path: str) -> None:
         """Store text (a page, a config) as an artifact."""
-        self._client.log_text(self.run_id, redact(content), path)
+        self._client.log_text(self.run_id, content, path)
 
     def figure(self, figure: Figure, path: str) -> None:
         """Store a plot as an artifact."""

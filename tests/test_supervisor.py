@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from forensics.limits import Limits
 from forensics.records import ManifestRow, UserError
-from forensics.scan import Limits, Scanner, ScanSettings
+from forensics.scan import Scanner, ScanSettings
 from forensics.schema import map_records, report_record
 from forensics.supervisor import Answer, SupervisedScanner
 from tests.images import write_images
@@ -21,8 +22,12 @@ def settings(**limits: float) -> ScanSettings:
     return ScanSettings(detectors=(NAME,), limits=Limits(**limits))
 
 
+def supervised(settings: ScanSettings) -> SupervisedScanner:
+    return SupervisedScanner(settings.model_dump_json(), settings.limits)
+
+
 def answers(rows: list[ManifestRow], **limits: float) -> list[Answer]:
-    with SupervisedScanner(settings(**limits)) as scanner:
+    with supervised(settings(**limits)) as scanner:
         return list(scanner.answers(list(enumerate(rows))))
 
 
@@ -110,7 +115,7 @@ def test_missing_and_changed_files_have_rows(tmp_path: Path) -> None:
 
 def test_a_child_killed_from_outside_loses_nothing(tmp_path: Path) -> None:
     rows = write_images(tmp_path, [f"slow{n}" for n in range(6)])
-    with SupervisedScanner(settings()) as scanner:
+    with supervised(settings()) as scanner:
         stream = scanner.answers(list(enumerate(rows)))
         records = [next(stream).record]
         child = scanner._child
@@ -123,7 +128,7 @@ def test_a_child_killed_from_outside_loses_nothing(tmp_path: Path) -> None:
 def test_detectors_that_cannot_load_are_a_clear_error(tmp_path: Path) -> None:
     rows = write_images(tmp_path, ["a"])
     with (
-        SupervisedScanner(ScanSettings(detectors=("tests.nowhere:Nobody",))) as scanner,
+        supervised(ScanSettings(detectors=("tests.nowhere:Nobody",))) as scanner,
         pytest.raises(UserError, match=r"tests\.nowhere"),
     ):
         list(scanner.answers([(0, rows[0])]))
@@ -131,7 +136,7 @@ def test_detectors_that_cannot_load_are_a_clear_error(tmp_path: Path) -> None:
 
 def test_the_child_leaves_when_its_parent_is_gone(tmp_path: Path) -> None:
     rows = write_images(tmp_path, ["a"])
-    scanner = SupervisedScanner(settings())
+    scanner = supervised(settings())
     list(scanner.answers([(0, rows[0])]))
     child = scanner._child
     assert child is not None

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from forensics.detectors import columns
 from forensics.evaluate import metrics
 from forensics.evaluate.scan import RECORDS, THRESHOLDS, Target, evaluate_shard, read_mask
 from forensics.records import Finding, ManifestRow, Map, ReportRow, Status
@@ -40,7 +41,7 @@ def tables(*reports, detector=NAME):
     records = [report_record(n, r) for n, r in enumerate(reports)]
     maps = [item for r in reports for item in map_records(r)]
     return (
-        pa.Table.from_pylist(records, report_schema([detector])),
+        pa.Table.from_pylist(records, report_schema(columns([detector]))),
         pa.Table.from_pylist(maps, MAPS),
     )
 

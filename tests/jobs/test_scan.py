@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 from pydantic import ValidationError
 
 from forensics.lease import Lease
+from forensics.limits import Limits
 from forensics.manifest import write_manifest
 from forensics.records import Status, UserError
 from forensics.run import load_document, load_run
-from forensics.scan import Limits
 from jobs.scan import ScanJob, scan
 from tests.images import write_images
 from tests.jobs.runs import make_archive, map_rows, report_rows, scan_job, statuses

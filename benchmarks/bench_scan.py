@@ -1,0 +1,184 @@
+"""What a scan costs beyond its detectors, and whether its memory grows with the archive.
+
+    python -m benchmarks.bench_scan
+    python -m benchmarks.bench_scan --small 200 --large 2000
+
+Scans 1-MP images with the detectors ``camera`` and ``prnu``, then runs the bare loop of the same
+detectors over the same images on the same number of processes. Memory is the proportional set size
+of the job's whole process tree, Ray included, sampled twice a second. Writes
+benchmarks/results/scan.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.machine import machine
+from forensics import manifest
+from forensics.config import load
+from forensics.prnu.camera_model import CameraModel, UsedImage
+from forensics.prnu.fingerprint import FingerprintAccumulator
+from forensics.prnu.training import pristine_sample, train
+from forensics.records import ManifestRow
+from forensics.scan import Scanner, ScanSettings
+from forensics.synth import SimulatedCamera
+from jobs.cameras import write_model
+
+HEIGHT, WIDTH = 864, 1152
+DISTINCT = 50  # images on disk; manifests name each of them many times
+WORKERS = 2
+RESULT = Path(__file__).parent / "results" / "scan.json"
+
+
+def prepare(folder: Path) -> None:
+    """Images of one simulated camera, and its camera model."""
+    camera = SimulatedCamera(seed=1, height=HEIGHT, width=WIDTH)
+    sums = FingerprintAccumulator()
+    for number in range(8):
+        sums.update(camera.flat_field(number), f"flat{number}")
+    used = tuple(UsedImage(f"flat{n}", f"{n:064d}", 1) for n in range(8))
+    model = CameraModel("bench", sums.compute(), sums.sigma, sums.levels, used)
+    samples = [
+        pristine_sample(model, UsedImage(f"t{n}", f"{n + 100:064d}", 1), camera.natural(n + 100))
+        for n in range(4)
+    ]
+    write_model(str(folder / "models" / "bench"), train(model, samples))
+    (folder / "images").mkdir()
+    for number in range(DISTINCT):
+        path = folder / "images" / f"{number:03d}.jpg"
+        path.write_bytes(camera.encode(camera.natural(number)))
+
+
+def write_rows(folder: Path, count: int) -> Path:
+    """A manifest of that many rows over the images on disk."""
+    path = folder / f"{count}.parquet"
+    rows = [
+        ManifestRow(f"{n:06d}", str(folder / "images" / f"{n % DISTINCT:03d}.jpg"), "bench")
+        for n in range(count)
+    ]
+    manifest.write_manifest(rows, str(path))
+    return path
+
+
+def settings(folder: Path) -> ScanSettings:
+    return load(ScanSettings, None, ["--camera_models", str(folder / "models")])
+
+
+def run_job(folder: Path, count: int) -> dict[str, Any]:
+    """Wall seconds, processor seconds of the examining processes, and peak memory of a scan job."""
+    rows = write_rows(folder, count)
+    command = [sys.executable, "-m", "jobs.scan", "--manifest", str(rows)]
+    command += ["--output", str(folder / f"run-{count}"), "--pool.workers", str(WORKERS)]
+    command += ["--camera_models", str(folder / "models")]
+    start = time.perf_counter()
+    before = os.times()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    peak = PeakMemory(process.pid)
+    out, _ = process.communicate()
+    peak.stop()
+    if process.returncode:
+        raise RuntimeError(out)
+    wall, after = time.perf_counter() - start, os.times()
+    cpu = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
+    return {"images": count, "wall_s": wall, "cpu_s": cpu, "peak_mb": peak.bytes / 1e6}
+
+
+def run_bare(folder: Path, count: int) -> dict[str, Any]:
+    """Wall and processor seconds of the same detectors in a plain loop, starts included."""
+    rows = write_rows(folder, count)
+    command = [sys.executable, "-m", "benchmarks.bench_scan", "--bare", str(rows), str(folder)]
+    start, before = time.perf_counter(), os.times()
+    processes = [subprocess.Popen([*command, str(part)]) for part in range(WORKERS)]
+    if any(process.wait() for process in processes):
+        raise RuntimeError("the bare loop failed")
+    wall, after = time.perf_counter() - start, os.times()
+    cpu = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
+    return {"images": count, "wall_s": wall, "cpu_s": cpu}
+
+
+def bare_loop(rows: str, folder: str, part: str) -> None:
+    """Every WORKERS-th row, one after the other."""
+    scanner = Scanner(settings(Path(folder)))
+    for row in list(manifest.read(rows))[int(part) :: WORKERS]:
+        report = scanner.answer(row)
+        if report.status != "ok":
+            raise RuntimeError(f"{row.image_id}: {report.reason}")
+
+
+class PeakMemory:
+    """Highest sum of the proportional set sizes of a process tree."""
+
+    def __init__(self, pid: int) -> None:
+        self.bytes = 0
+        self._root = psutil.Process(pid)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.5):
+            total = 0
+            try:
+                tree = [self._root, *self._root.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return
+            for process in tree:
+                try:
+                    total += process.memory_full_info().pss
+                except (psutil.NoSuchProcess, psutil.AccessDenied):
+                    continue
+            self.bytes = max(self.bytes, total)
+
+
+def main() -> None:
+    """Prepare, measure, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--small", type=int, default=200)
+    parser.add_argument("--large", type=int, default=2000)
+    parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.bare:
+        bare_loop(*arguments.bare)
+        return
+    about = machine("torch", "ray", "pyarrow")
+    with tempfile.TemporaryDirectory(prefix="bench-scan-") as name:
+        folder = Path(name)
+        prepare(folder)
+        small = run_job(folder, arguments.small)
+        large = run_job(folder, arguments.large)
+        bare = run_bare(folder, arguments.large)
+    result = {
+        "what": f"scan of {WIDTH}x{HEIGHT} JPEGs, camera + prnu, {WORKERS} workers",
+        **about,
+        "job_small": small,
+        "job_large": large,
+        "bare_large": bare,
+        "overhead": large["wall_s"] / bare["wall_s"] - 1,
+        "peak_memory_growth": large["peak_mb"] / small["peak_mb"] - 1,
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
