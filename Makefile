@@ -31,6 +31,7 @@ check: $(STAMP) ## style, types
 
 bench: $(STAMP) ## benchmarks; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.bench_residual
+	$(BIN)/python -m benchmarks.bench_scan
 
 clean: ## remove the demo's output and caches (not .venv)
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

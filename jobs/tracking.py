@@ -97,7 +97,7 @@ def tracked(
     client.log_batch(run_id, params=[p for p in params if p.key not in known])
     try:
         yield Tracker(client, run_id, store)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         client.set_terminated(run_id, "KILLED")
         raise
     except BaseException:

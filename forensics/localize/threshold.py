@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import area_opening
 
+TAU = 0.8
+"""Default decision threshold. Tampered windows are a minority, so the odds must be 4 to 1."""
+
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)  # regions touch along corners too
 
 
 def stm(
     probability: NDArray[Any],
     stride: int,
-    tau: float = 0.5,
+    tau: float = TAU,
     min_region_px: int = 64,
     dilation_px: int = 20,
 ) -> NDArray[np.bool_]:

@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import torch
 
+from forensics.localize.threshold import TAU
 from forensics.prnu.camera_model import WindowModel
 from forensics.prnu.correlation import ncc_field
 from forensics.prnu.hypothesis import tampering_probability
 from forensics.prnu.regression import image_gain
-
-TAU = 0.8
-"""Default decision threshold. Tampered windows are a minority, so the odds must be 4 to 1."""
 
 _ROUNDS = 3  # of fitting the gain to what looks authentic
 

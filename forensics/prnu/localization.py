@@ -9,8 +9,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from forensics.detectors import Resources, Subject
-from forensics.localize.threshold import score, stm
-from forensics.localize.windows import TAU, sliding_window
+from forensics.localize.threshold import TAU, score, stm
+from forensics.localize.windows import sliding_window
 from forensics.prnu.camera import CameraSettings, Match, bytes_to_match, match, rank, too_weak
 from forensics.prnu.camera_model import WindowModel
 from forensics.prnu.library import CameraLibrary

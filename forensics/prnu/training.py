@@ -15,7 +15,6 @@ import torch
 
 from forensics.evaluate.metrics import adjusted_r2
 from forensics.localize.threshold import score, stm
-from forensics.localize.windows import TAU
 from forensics.prnu.camera_model import CameraModel, FalseAlarm, WindowModel
 from forensics.prnu.features import DESIGN_TERMS
 from forensics.prnu.hypothesis import fit_sigma0, tampering_probability
@@ -167,7 +166,7 @@ def _audit(
     for i, sample in enumerate(samples):
         rho_hat = _scaled(predictors.without(i), sample.audit_features, sample.audit_rho)
         probability = tampering_probability(sample.audit_rho, rho_hat, model.sigma0, model.sigma1)
-        area = float(stm(probability, CELL, TAU).mean())
+        area = float(stm(probability, CELL).mean())
         alarms.append(FalseAlarm(sample.image.image_id, area, score(probability, CELL)))
     alarms.sort(key=lambda alarm: (-alarm.area, -alarm.score, alarm.image_id))
     return tuple(alarms[:WORST])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import ImageFile
 from PIL.ImageFile import _Tile
 
-from forensics.openers import Tiff, first_int
+from forensics.decode.openers import Tiff, first_int
 from forensics.records import Rgb, Unreadable
 
 STRIP: Final = 1 << 18  # pixels converted at a time: they stay in the cache

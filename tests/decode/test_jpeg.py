@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics.jpeg import estimate_quality, standard_tables
+from forensics.decode.jpeg import estimate_quality, standard_tables
 
 
 def _tables(quality: int) -> dict[int, list[int]]:

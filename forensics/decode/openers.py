@@ -27,7 +27,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from forensics.records import Unreadable
 
-# forensics.decode checks sizes, against a setting, before pixels are allocated. Pillow's own limit
+# The decoder checks sizes, against a setting, before pixels are allocated. Pillow's own limit
 # is one number per process: changing it around each call would not be thread-safe.
 PIL.Image.MAX_IMAGE_PIXELS = None
 

@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from PIL import ImageFile
 
-from forensics import deep
-from forensics.exif import read_exif
-from forensics.jpeg import estimate_quality
-from forensics.openers import Avif, Jpeg, Tiff, first_int, open_image, reasons
+from forensics.decode import deep
+from forensics.decode.exif import read_exif
+from forensics.decode.jpeg import estimate_quality
+from forensics.decode.openers import Avif, Jpeg, Tiff, first_int, open_image, reasons
 from forensics.records import Image, Rgb, Unreadable
 
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF tags
