@@ -1,0 +1,204 @@
+"""One MLflow run per job, always ended, opened again when its work goes on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from PIL import Image
+
+from forensics.config import Settings
+from forensics.records import UserError
+from forensics.redact import redact
+from jobs.tracking import Tracker, TrackingSettings, store_uri, tracked
+
+SECRET = "wJalrXUtnFEMI-K7MDENG"
+
+
+class Inner(Settings):
+    window: int = 128
+
+
+class Job(Settings):
+    manifest: str = "m.parquet"
+    inner: Inner = Inner()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store; making its tables takes a second."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def folder(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an empty store, where the outputs go."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(template, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+def begin(folder: Path, job: Job | None = None, key: str | None = None) -> Tracker:
+    """The tracker of a job that ran to its end."""
+    with tracked("scan", job or Job(), TrackingSettings(), str(folder / "run"), key) as tracker:
+        return tracker
+
+
+def runs(folder: Path, experiment: str = "forensics/scan") -> list[Run]:
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return list(client.search_runs([found.experiment_id]))
+
+
+def test_the_store_is_beside_a_local_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    nothing = TrackingSettings()
+    beside = f"sqlite:///{tmp_path}/work/mlflow.db"
+    assert store_uri(nothing, "work/scan") == beside
+    assert store_uri(nothing, str(tmp_path / "work" / "scan")) == beside
+    assert store_uri(nothing, f"file://{tmp_path}/work/scan/") == beside
+    assert (tmp_path / "work").is_dir()
+    assert store_uri(nothing, "s3://bucket/scan") == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_the_setting_wins_over_the_environment_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    output = str(tmp_path / "run")
+    assert store_uri(TrackingSettings(), output) == "http://server:5000"
+    assert store_uri(TrackingSettings(uri="sqlite:////x.db"), output) == "sqlite:////x.db"
+
+
+def test_a_run_holds_settings_numbers_and_files(folder: Path) -> None:
+    with tracked("scan", Job(), TrackingSettings(), str(folder / "run")) as tracker:
+        [run] = runs(folder)
+        assert run.info.status == "RUNNING"
+        tracker.metrics({"done": 1, "rate": 0.5}, step=1)
+        tracker.metrics({"done": 2}, step=2)
+        tracker.tags({"forensics.output": "out"})
+        tracker.text("page", "page.html")
+        tracker.figure(Figure(), "figures/curve.png")
+        tracker.picture(Image.new("RGB", (4, 4)), "pictures/one.png")
+    [run] = runs(folder)
+    assert run.info.run_id == tracker.run_id
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time is not None
+    assert run.data.params == {"manifest": "m.parquet", "inner.window": "128"}
+    assert run.data.metrics == {"done": 2, "rate": 0.5}
+    assert run.data.tags["forensics.job"] == "scan"
+    assert run.data.tags["forensics.output"] == "out"
+    stored = folder / "mlartifacts"
+    names = {path.name for path in stored.rglob("*") if path.is_file()}
+    assert names == {"page.html", "curve.png", "one.png"}
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    assert [m.step for m in client.get_metric_history(tracker.run_id, "done")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(UserError("no"), "FAILED"), (SystemExit(1), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+)
+def test_a_run_that_stops_is_ended(folder: Path, error: BaseException, status: str) -> None:
+    with (
+        pytest.raises(type(error)),
+        tracked("scan", Job(), TrackingSettings(), str(folder / "run")),
+    ):
+        raise error
+    [run] = runs(folder)
+    assert run.info.status == status
+    assert run.info.end_time is not None
+
+
+def test_no_run_is_active_beside(folder: Path) -> None:
+    before = mlflow.get_tracking_uri()
+    with tracked("scan", Job(), TrackingSettings(), str(folder / "run")):
+        assert mlflow.active_run() is None
+        assert mlflow.get_tracking_uri() == before
+    assert mlflow.active_run() is None
+
+
+def test_work_that_goes_on_after_a_kill_has_one_run(folder: Path) -> None:
+    killed = tracked("scan", Job(), TrackingSettings(), str(folder / "run"), key="abc123")
+    first = killed.__enter__()  # and never ended, as by SIGKILL
+    first.metrics({"done": 1}, step=1)
+    assert [run.info.status for run in runs(folder)] == ["RUNNING"]
+
+    changed = Job(manifest="moved.parquet")  # MLflow would refuse to change a parameter
+    assert begin(folder, changed, key="abc123").run_id == first.run_id
+    [run] = runs(folder)
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time is not None
+    assert run.data.params == {"manifest": "m.parquet", "inner.window": "128"}
+    assert run.data.metrics == {"done": 1}
+    assert run.data.tags["forensics.key"] == "abc123"
+    assert run.info.run_name == "scan-abc123"
+
+
+def test_a_run_that_is_opened_again_is_running(folder: Path) -> None:
+    begin(folder, key="abc123")
+    with tracked("scan", Job(), TrackingSettings(), str(folder / "run"), key="abc123"):
+        assert [run.info.status for run in runs(folder)] == ["RUNNING"]
+    assert [run.info.status for run in runs(folder)] == ["FINISHED"]
+
+
+def test_other_work_has_other_runs(folder: Path) -> None:
+    ids = [begin(folder, key=key).run_id for key in ("one", "two", None, None, "one")]
+    assert len(set(ids)) == 4
+    assert ids[0] == ids[4]
+
+
+def test_the_experiment_can_be_named(folder: Path) -> None:
+    tracking = TrackingSettings(experiment="court case 7")
+    with tracked("scan", Job(), tracking, str(folder / "run")):
+        pass
+    assert len(runs(folder, "court case 7")) == 1
+
+
+def test_long_and_secret_values_are_cut_and_masked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    begin(folder, Job(manifest=f"https://me:{SECRET}@store/" + "m" * 10_000))
+    [run] = runs(folder)
+    value = run.data.params["manifest"]
+    assert value.startswith("https://***@store/mmm")
+    assert len(value) == 6000
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        (f"nonsense://me:{SECRET}@server/db", "nonsense://***@server/db"),
+        ("sqlite:///FOLDER/file/mlflow.db", "sqlite:///FOLDER/file/mlflow.db"),
+        (f"http://me:{SECRET}@127.0.0.1:9", "http://***@127.0.0.1:9"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_named_without_secrets(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, uri: str, shown: str
+) -> None:
+    (folder / "file").touch()
+    uri, shown = uri.replace("FOLDER", str(folder)), shown.replace("FOLDER", str(folder))
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(name, "1")
+    tracking = TrackingSettings(uri=uri)
+    with (
+        pytest.raises(UserError, match="does not answer") as raised,
+        tracked("scan", Job(), tracking, str(folder / "run")),
+    ):
+        pass
+    printed = redact(f"error: {raised.value}")
+    assert f"MLflow at {shown} does not answer" in printed
+    assert "MLFLOW_TRACKING_URI" in printed
+    assert SECRET not in printed
