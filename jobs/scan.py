@@ -183,8 +183,9 @@ def _finish(run: Run, tracker: Tracker) -> int:
         tracker.text(review.page, "page.html")
         for rank, picture in enumerate(review.pictures, 1):
             tracker.picture(picture, f"pictures/worst-{rank:02d}.png")
-    for line in _conclusion(run, result.rows, result.found, result.statuses):
-        print(line)
+    lines = list(_conclusion(run, result.rows, result.found, result.statuses))
+    tracker.tags({"mlflow.note.content": "\n\n".join(lines)})  # what MLflow shows first
+    print("\n".join(lines))
     for problem in result.problems:
         print(f"  {problem}")
     if result.problem_count > len(result.problems):

@@ -121,7 +121,9 @@ def _draw(run: Run, worst: Sequence[Mapping[str, Any]], pictures: int) -> dict[s
             pixels = decode(storage.read(record["uri"])).pixels
         except (storage.StorageError, Unreadable):
             return None
-        return encode_picture(figure(pixels, maps[record["image_id"]]), _MIME)
+        score = "" if record["score"] is None else f"  score {record['score']:.2f}"
+        title = f"{record['image_id']}{score}"
+        return encode_picture(figure(pixels, maps[record["image_id"]], title), _MIME)
 
     with ThreadPoolExecutor(2) as pool:
         figures = pool.map(one, chosen)

@@ -76,6 +76,21 @@ def test_a_driver_killed_at_random_moments_loses_nothing(archive: str, undisturb
     assert not list(output.rglob(".tmp*"))
 
 
+def test_a_stopped_job_says_so_and_can_go_on(archive: str, undisturbed: Path) -> None:
+    output = Path(archive).parent / "stopped"
+    process = start("jobs.scan", *scan_arguments(archive, output))
+    wait_for_shards(output, 2, process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in out
+    assert not (output / "lease.json").exists()
+    process = start("jobs.scan", *scan_arguments(archive, output))
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert report_rows(output) == report_rows(undisturbed)
+
+
 def workers(process: subprocess.Popen[str], words: str) -> list[psutil.Process]:
     """Processes below the driver whose command line holds the words."""
     found = []
