@@ -1,0 +1,32 @@
+"""The cluster file, by Ray's own schema."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+
+
+def test_ray_accepts_it() -> None:
+    validate_config(prepare_config(yaml.safe_load(TEXT)))
+
+
+def test_pools_and_pins_are_those_of_the_project() -> None:
+    config = yaml.safe_load(TEXT)
+    kinds = config["available_node_types"]
+    assert {"head", "cpu", "gpu"} == set(kinds)
+    assert kinds["gpu"]["resources"]["GPU"] == 1
+    assert "spot" in str(kinds["cpu"]["node_config"])
+    assert "ray[data,train]==2.60.*" in TEXT
+    assert "ray[data,train]==2.60.*" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_it_holds_no_secret_and_opens_no_port() -> None:
+    assert not re.search(r"AKIA|aws_secret|password|BEGIN .*KEY", TEXT, re.IGNORECASE)
+    assert "--dashboard-host=127.0.0.1" in TEXT
+    assert "0.0.0.0" not in TEXT
