@@ -42,7 +42,8 @@ def scored(folder: Path, scores: Sequence[float]) -> Answers:
 
 
 def embedded(review: Review) -> dict[str, Any]:
-    [data] = [t for a, t in Elements(review.page).all("script") if a.get("id") == "data"]
+    scripts: Any = Elements(review.page).all("script")  # type: ignore[no-untyped-call]
+    [data] = [text for attributes, text in scripts if attributes.get("id") == "data"]
     found: dict[str, Any] = json.loads(data)
     return found
 
@@ -119,9 +120,6 @@ def test_a_picture_shows_its_own_maps(tmp_path: Path) -> None:
         (loud, answer(FORGED, FORGED, 0.9)),
     ]
     review = build_review(commit_run(tmp_path, answers, shard_rows=1))
-    colours = [
-        np.ptp(np.asarray(picture.convert("RGB")), axis=2).max() for picture in review.pictures
-    ]
     assert listed(review) == ["loud", "quiet"]
     first, second = (np.asarray(p.convert("RGB"), np.int64) for p in review.pictures)
     assert first.shape == second.shape
@@ -139,19 +137,22 @@ def test_an_original_that_is_gone_leaves_its_row_without_a_picture(tmp_path: Pat
     assert len(review.pictures) == 1
 
 
-@pytest.mark.xfail(reason="the original's SHA-256 is not compared with the report's")
+@pytest.mark.xfail(
+    raises=(AssertionError, ValueError),
+    reason="its SHA-256 is not compared",
+)
 @pytest.mark.parametrize("size", [(16, 16), (7, 300)])
 def test_an_original_that_changed_is_not_drawn(tmp_path: Path, size: tuple[int, int]) -> None:
-    rows = [original(tmp_path, name, 16, 16) for name in ("changed", "same")]
+    rows = [original(tmp_path, name, 16, 16) for name in ("altered", "intact")]
     run = commit_run(tmp_path, [(row, None) for row in rows])
     reports = [Scanner(ScanSettings(detectors=(NAME,))).answer(row) for row in rows]
     records = [report_record(n, report) for n, report in enumerate(reports)]
     run.commit(0, records, [item for report in reports for item in map_records(report)])
-    assert set(pictured(build_review(run))) == {"changed", "same"}
+    assert set(pictured(build_review(run))) == {"altered", "intact"}
     Image.new("RGB", size).save(rows[0].uri)
     review = build_review(run)
-    assert set(listed(review)) == {"changed", "same"}
-    assert pictured(review) == ["same"]
+    assert set(listed(review)) == {"altered", "intact"}
+    assert pictured(review) == ["intact"]
 
 
 def test_hostile_names_stay_data(tmp_path: Path) -> None:
@@ -166,8 +167,8 @@ def test_hostile_names_stay_data(tmp_path: Path) -> None:
     assert sorted(listed(review)) == sorted(writable)
     tags = {tag for tag, _, _ in Elements(review.page).found}
     assert not tags & {"img", "svg", "iframe", "object"}
-    data, script, pictures = 1, 1, len(writable)
-    assert len(Elements(review.page).all("script")) == data + script + pictures
+    scripts = [tag for tag, _, _ in Elements(review.page).found if tag == "script"]
+    assert len(scripts) == len(["data", "page.js"]) + len(writable)  # and one per picture
     assert sorted(pictured(review)) == sorted(writable)
 
 
