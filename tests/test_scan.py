@@ -10,13 +10,20 @@ import pytest
 import torch
 
 from forensics import storage
-from forensics.records import Evidence, Finding, ManifestRow, Status, Unreadable, UserError
+from forensics.limits import Limits
+from forensics.records import (
+    Evidence,
+    Finding,
+    ManifestRow,
+    Status,
+    Unreadable,
+    UserError,
+    explain,
+)
 from forensics.scan import (
-    Limits,
     Scanner,
     ScanSettings,
     build_detectors,
-    explain,
     fetch,
     identities,
     summarise,

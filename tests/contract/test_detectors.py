@@ -13,10 +13,11 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
-from forensics.detectors import BUILDERS, Detector, Resources, Subject, build
+from forensics.detectors import BUILDERS, Detector, Resources, Subject, build, columns
+from forensics.limits import GIB, Limits
 from forensics.prnu.library import CameraLibrary
 from forensics.records import Evidence, Finding, Image, Map, NotApplicable, ReportRow, Status
-from forensics.scan import GIB, Limits, Scanner, ScanSettings
+from forensics.scan import Scanner, ScanSettings
 from forensics.schema import MAPS, from_parquet, map_records, report_record, report_schema
 from forensics.schema import to_parquet as parquet
 from tests.contract.subjects import (
@@ -29,8 +30,8 @@ from tests.contract.subjects import (
     row,
     write_models,
 )
+from tests.decode.test_decoder import RGB16, png, png_rows, saved
 from tests.prnu.cameras import HEIGHT, WIDTH, camera, photo
-from tests.test_decode import RGB16, png, png_rows, saved
 
 NAMES = tuple(BUILDERS)
 CLAIMS = (None, TRAINED, UNTRAINED, STRANGER)
@@ -117,7 +118,9 @@ def check_map(item: Map, height: int, width: int) -> None:
 def check_record(detector: Detector, finding: Finding) -> None:
     """What is written is what is read again: a value of the wrong type would raise or change."""
     report = ReportRow(row(), finding.status, finding.reason, findings={detector.name: finding})
-    table = from_parquet(parquet([report_record(3, report)], report_schema([detector.name])))
+    table = from_parquet(
+        parquet([report_record(3, report)], report_schema(columns([detector.name])))
+    )
     [read] = table.to_pylist()
     struct = read[detector.name]
     assert struct["score"] == finding.score
@@ -129,7 +132,9 @@ def check_record(detector: Detector, finding: Finding) -> None:
 @each_detector
 def test_it_is_what_the_table_says(detectors: dict[str, Detector], name: str) -> None:
     assert detectors[name].name == name
-    assert report_schema([name]).field(name).type.num_fields == 4 + len(detectors[name].columns)
+    assert report_schema(columns([name])).field(name).type.num_fields == 4 + len(
+        detectors[name].columns
+    )
 
 
 @each_detector
@@ -268,7 +273,9 @@ def test_files_through_the_scanner(scanner: Scanner, kind: str) -> None:
     if kind in ("jpeg", "png", "16-bit png"):
         reasons = {name: finding.reason for name, finding in report.findings.items()}
         assert not any(reasons.values()), reasons
-    [read] = from_parquet(parquet([report_record(0, report)], report_schema(NAMES))).to_pylist()
+    [read] = from_parquet(
+        parquet([report_record(0, report)], report_schema(columns(NAMES)))
+    ).to_pylist()
     assert read["sha256"] == hashlib.sha256(data).hexdigest()
     assert read["status"] == str(report.status)
     again = examine(scanner, data)

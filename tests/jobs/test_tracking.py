@@ -108,7 +108,7 @@ def test_a_run_holds_settings_numbers_and_files(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(UserError("no"), "FAILED"), (SystemExit(1), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+    [(UserError("no"), "FAILED"), (SystemExit(143), "KILLED"), (KeyboardInterrupt(), "KILLED")],
 )
 def test_a_run_that_stops_is_ended(folder: Path, error: BaseException, status: str) -> None:
     with (
