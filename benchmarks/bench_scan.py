@@ -4,16 +4,16 @@
     python -m benchmarks.bench_scan --small 200 --large 2000
 
 Scans 1-MP images with the detectors ``camera`` and ``prnu``, then runs the bare loop of the same
-detectors over the same images on the same number of processes. Memory is the proportional set size
-of the job's whole process tree, Ray included, sampled twice a second. Writes
-benchmarks/results/scan.json.
+detectors over the same images on the same number of processes. Wall seconds hold start and end of
+both. Memory (proportional set size) and processor seconds are those of the whole process tree, Ray
+included, sampled twice a second; processor seconds hold on a machine that others use at the same
+time. Writes benchmarks/results/scan.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -76,39 +76,39 @@ def settings(folder: Path) -> ScanSettings:
 
 
 def run_job(folder: Path, count: int) -> dict[str, Any]:
-    """Wall seconds, processor seconds of the examining processes, and peak memory of a scan job."""
+    """A scan job, from its command to its exit."""
     rows = write_rows(folder, count)
     command = [sys.executable, "-m", "jobs.scan", "--manifest", str(rows)]
     command += ["--output", str(folder / f"run-{count}"), "--pool.workers", str(WORKERS)]
     command += ["--camera_models", str(folder / "models")]
-    start = time.perf_counter()
-    before = os.times()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    peak = PeakMemory(process.pid)
-    out, _ = process.communicate()
-    peak.stop()
-    if process.returncode:
-        raise RuntimeError(out)
-    wall, after = time.perf_counter() - start, os.times()
-    cpu = (
-        after.children_user + after.children_system - before.children_user - before.children_system
-    )
-    return {"images": count, "wall_s": wall, "cpu_s": cpu, "peak_mb": peak.bytes / 1e6}
+    return {"images": count, **measured(command)}
 
 
 def run_bare(folder: Path, count: int) -> dict[str, Any]:
-    """Wall and processor seconds of the same detectors in a plain loop, starts included."""
+    """The same detectors in plain loops, one process per worker."""
     rows = write_rows(folder, count)
     command = [sys.executable, "-m", "benchmarks.bench_scan", "--bare", str(rows), str(folder)]
-    start, before = time.perf_counter(), os.times()
-    processes = [subprocess.Popen([*command, str(part)]) for part in range(WORKERS)]
-    if any(process.wait() for process in processes):
-        raise RuntimeError("the bare loop failed")
-    wall, after = time.perf_counter() - start, os.times()
-    cpu = (
-        after.children_user + after.children_system - before.children_user - before.children_system
-    )
-    return {"images": count, "wall_s": wall, "cpu_s": cpu}
+    return {"images": count, **measured(*([*command, str(part)] for part in range(WORKERS)))}
+
+
+def measured(*commands: list[str]) -> dict[str, float]:
+    """Wall seconds until all have ended, processor seconds and peak memory of their trees."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as log:
+        processes = [
+            subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) for command in commands
+        ]
+        trees = [Tree(process.pid) for process in processes]
+        codes = [process.wait() for process in processes]
+        wall = time.perf_counter() - start
+        log.seek(0)
+        if any(codes):
+            raise RuntimeError(log.read())
+    return {
+        "wall_s": wall,
+        "cpu_s": sum(tree.cpu_seconds() for tree in trees),
+        "peak_mb": sum(tree.peak_bytes for tree in trees) / 1e6,
+    }
 
 
 def bare_loop(rows: str, folder: str, part: str) -> None:
@@ -120,22 +120,23 @@ def bare_loop(rows: str, folder: str, part: str) -> None:
             raise RuntimeError(f"{row.image_id}: {report.reason}")
 
 
-class PeakMemory:
-    """Highest sum of the proportional set sizes of a process tree."""
+class Tree:
+    """Peak memory and processor time of a process and all below it, while it lives."""
 
     def __init__(self, pid: int) -> None:
-        self.bytes = 0
+        self.peak_bytes = 0
+        self._cpu: dict[tuple[int, float], float] = {}
         self._root = psutil.Process(pid)
-        self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        self._done.set()
+    def cpu_seconds(self) -> float:
+        """User and system time, as last seen of each process."""
         self._thread.join()
+        return sum(self._cpu.values())
 
     def _sample(self) -> None:
-        while not self._done.wait(0.5):
+        while True:
             total = 0
             try:
                 tree = [self._root, *self._root.children(recursive=True)]
@@ -143,10 +144,15 @@ class PeakMemory:
                 return
             for process in tree:
                 try:
+                    times = process.cpu_times()
+                    self._cpu[process.pid, process.create_time()] = times.user + times.system
                     total += process.memory_full_info().pss
                 except (psutil.NoSuchProcess, psutil.AccessDenied):
                     continue
-            self.bytes = max(self.bytes, total)
+            if not total:
+                return
+            self.peak_bytes = max(self.peak_bytes, total)
+            time.sleep(0.5)
 
 
 def main() -> None:
@@ -172,7 +178,8 @@ def main() -> None:
         "job_small": small,
         "job_large": large,
         "bare_large": bare,
-        "overhead": large["wall_s"] / bare["wall_s"] - 1,
+        "overhead_wall": large["wall_s"] / bare["wall_s"] - 1,
+        "overhead_cpu": large["cpu_s"] / bare["cpu_s"] - 1,
         "peak_memory_growth": large["peak_mb"] / small["peak_mb"] - 1,
     }
     RESULT.parent.mkdir(exist_ok=True)

@@ -20,7 +20,8 @@ SECRET_VARIABLES = (
 MASK = "***"
 _SHORTEST_SECRET = 4  # a shorter value would also blank out ordinary words
 
-_USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)[^/\s?#]*@")
+# A password may hold a raw slash, as AWS secrets do; then the user's name and colon tell.
+_USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?:[^/\s?#]*|[^/\s?#@:]+:[^\s@]+)@")
 _SIGNED_QUERY = re.compile(
     r"(?P<name>X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature)"
     r"(?P<equals>=|%3D)[^&\s\"'<>]+",

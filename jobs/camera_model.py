@@ -51,6 +51,7 @@ def camera_model(job: CameraModelJob) -> int:
             f"{job.models} has no fingerprint of {', '.join(unknown)}; run jobs.fingerprint for "
             "them first, or leave their images out"
         )
+    version = library.digest
     del library
     with (
         tracked("camera_model", job, job.tracking, job.models) as tracker,
@@ -65,9 +66,9 @@ def camera_model(job: CameraModelJob) -> int:
         def measure(row: ManifestRow) -> Any:
             """The sample of an image; those that several cameras use are made once."""
             if row.image_id not in borrowed_ids:
-                return sample.remote(job.models, row, job.max_megapixels)
+                return sample.remote(job.models, version, row, job.max_megapixels)
             if row.image_id not in kept:
-                kept[row.image_id] = sample.remote(job.models, row, job.max_megapixels)
+                kept[row.image_id] = sample.remote(job.models, version, row, job.max_megapixels)
             return kept[row.image_id]
 
         for camera_id, rows in cameras.items():

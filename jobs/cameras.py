@@ -122,11 +122,18 @@ def write_fingerprint(folder: str, camera_id: str, sums: Sums, size: Size | None
 
 
 @ray.remote(num_cpus=1)
-def sample(models: str, row: ManifestRow, max_megapixels: float) -> PristineSample | Skipped:
-    """Window statistics of one pristine image of a camera."""
+def sample(
+    models: str, version: str, row: ManifestRow, max_megapixels: float
+) -> PristineSample | Skipped:
+    """Window statistics of one pristine image of a camera.
+
+    ``version`` is the digest of the library as the job found it.
+    """
     try:
         used, image = _load(row, max_megapixels)
-        return pristine_sample(_model(models, str(row.camera_id)), used, image.pixels)
+        return pristine_sample(
+            _library(models, version).model(str(row.camera_id)), used, image.pixels
+        )
     except Exception as error:
         return Skipped(row.image_id, explain(error))
 
@@ -142,12 +149,13 @@ def write_trained(
     skipped = [s for s in samples[:own] if isinstance(s, Skipped)]
     usable = [s for s in samples[:own] if isinstance(s, PristineSample)]
     others = [s for s in samples[own:] if isinstance(s, PristineSample)]
-    base = replace(_model(models, camera_id), windows=(), false_alarms=(), left_out={})
+    library = CameraLibrary(models)
+    base = replace(library.model(camera_id), windows=(), false_alarms=(), left_out={})
     try:
         model = train(base, usable, others)
     except UserError as error:
         return {"camera_id": camera_id, "images": 0, "skipped": skipped, "error": str(error)}
-    write_model(_library(models, _job()).entry(camera_id).folder, model)
+    write_model(library.entry(camera_id).folder, model)
     return {
         "camera_id": camera_id,
         "images": len(model.training),
@@ -208,14 +216,6 @@ def _load(row: ManifestRow, max_megapixels: float) -> tuple[UsedImage, Image]:
     return UsedImage(row.image_id, evidence.sha256, len(evidence.data)), image
 
 
-def _model(models: str, camera_id: str) -> CameraModel:
-    return _library(models, _job()).model(camera_id)
-
-
-def _job() -> str:
-    return str(ray.get_runtime_context().get_job_id())
-
-
 @lru_cache(maxsize=1)
-def _library(models: str, job: str) -> CameraLibrary:
+def _library(models: str, version: str) -> CameraLibrary:
     return CameraLibrary(models)

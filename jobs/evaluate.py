@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -160,9 +159,7 @@ def _track(tracker: Tracker, summary: Mapping[str, Any], records: pa.Table) -> N
     """Metrics, the table and the figures."""
     tracker.metrics(dict(_metrics(summary)))
     if rows := pixel_rows(summary):
-        with warnings.catch_warnings():  # MLflow's log_table is not made for pandas 3
-            warnings.filterwarnings("ignore", "For backward compatibility, 'str' dtypes")
-            tracker.table({name: [row[name] for row in rows] for name in rows[0]}, "pixels.json")
+        tracker.table({name: [row[name] for row in rows] for name in rows[0]}, "pixels.json")
     found = summary["detectors"]
     curves = {name: d["f1_curve"] for name, d in found.items() if d["f1_curve"]}
     if curves:

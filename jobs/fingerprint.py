@@ -99,6 +99,12 @@ def _earlier(job: FingerprintJob, camera_id: str) -> tuple[UsedImage, ...]:
             "it) or to replace"
         )
     card = read_card(storage.read(storage.join(folder, CARD)))
+    made, wanted = card["residual"], {"sigma": job.sigma, "levels": job.levels}
+    if made != wanted:
+        raise UserError(
+            f"{folder} was made with the residual filter {made}, not {wanted}; extend it with the "
+            "same settings, or replace it"
+        )
     return tuple(UsedImage(**image) for image in card["reference"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,9 @@ class Tracker:
 
     def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
         """Store a table that MLflow can show."""
-        self._client.log_table(self.run_id, dict(columns), path)
+        with warnings.catch_warnings():  # MLflow's log_table is not made for pandas 3
+            warnings.filterwarnings("ignore", "For backward compatibility, 'str' dtypes")
+            self._client.log_table(self.run_id, dict(columns), path)
 
 
 @contextmanager
@@ -89,8 +92,8 @@ def tracked(
         run_id = _open(client, experiment, job, key)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise UserError(
-            f"MLflow at {redact(store)} does not answer: {error}. Check tracking.uri or "
-            "MLFLOW_TRACKING_URI."
+            redact(f"MLflow at {store} does not answer: {error}. Check tracking.uri or ")
+            + "MLFLOW_TRACKING_URI."
         ) from None
     params = [Param(k, redact(str(v))[:_VALUE_CHARACTERS]) for k, v in flat(settings).items()]
     known = client.get_run(run_id).data.params

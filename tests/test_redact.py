@@ -19,6 +19,7 @@ def test_values_of_secret_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("at http://me:pa:ss@host:80/x", "at http://***@host:80/x"),
         ("http://me:p@ss@host/x", "http://***@host/x"),
+        ("http://me:pa/ss@host/x", "http://***@host/x"),
         ("GET /k?X-Amz-Signature=abc123&a=1", "GET /k?X-Amz-Signature=***&a=1"),
         ("?x-amz-credential=AK%2F2026&b", "?x-amz-credential=***&b"),
         ("AWSAccessKeyId=QQQQ&Signature=zz%3D", "AWSAccessKeyId=***&Signature=***"),

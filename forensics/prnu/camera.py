@@ -164,5 +164,6 @@ def too_weak(best: Match, settings: CameraSettings) -> str:
 def bytes_to_match(library: CameraLibrary | None, height: int, width: int) -> int:
     """Working memory of `match` for an image of that size, camera models not counted."""
     able = [e for e in library or () if e.height >= height and e.width >= width]
-    grid = max((e.height * e.width for e in able), default=0)
-    return 40 * height * width + 25 * grid
+    if not able:
+        return 3 * height * width  # the pixels: nothing is computed
+    return 40 * height * width + 25 * max(e.height * e.width for e in able)

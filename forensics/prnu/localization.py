@@ -37,7 +37,8 @@ class PrnuSettings(CameraSettings):
 class PrnuDetector:
     """Probability per cell that the camera's fingerprint is missing, and the decision from it.
 
-    The camera is the one the manifest names, else the one the fingerprints point to. An image
+    The camera is the one the manifest names, else (or if it is not known) the one the fingerprints
+    point to. An image
     whose fingerprint is not found as a whole is not examined: all of it would look tampered.
     """
 
@@ -123,13 +124,11 @@ class PrnuDetector:
         """The camera whose fingerprint the image is held against."""
         claimed = subject.row.camera_id
         settings = self._settings
-        if claimed is None:
+        if claimed is None or claimed not in library:  # then the fingerprints have the word
             best = rank(subject, library, settings)[0]
             if settings.over(best) < 1:
                 raise NotApplicable(f"no known camera: {too_weak(best, settings)}")
             return best
-        if claimed not in library:
-            raise NotApplicable(f"no camera model for {claimed}; run jobs.fingerprint for it")
         entry = library.entry(claimed)
         height, width = subject.image.height, subject.image.width
         if height > entry.height or width > entry.width:

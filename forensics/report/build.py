@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import io
 from collections import Counter, defaultdict
@@ -15,11 +16,11 @@ from PIL import Image as PillowImage
 
 from forensics import storage
 from forensics.decode import decode
-from forensics.records import Map, Status, Unreadable
+from forensics.records import Map, Unreadable
 from forensics.report.figure import figure
 from forensics.report.mapcodec import decode_map
 from forensics.report.overlay import encode_picture
-from forensics.report.page import PageRow, PageSummary, render_page
+from forensics.report.page import PageRow, PageSummary, render_page, worst_first
 from forensics.run import Run, load_document
 
 ROWS = 2000
@@ -28,7 +29,6 @@ ROWS = 2000
 PICTURES = 60
 """Rows with a picture; each means reading one original again."""
 
-_ATTENTION = (Status.FAILED, Status.TIMEOUT, Status.UNREADABLE, Status.OK, Status.NOT_APPLICABLE)
 _MIME: Final = "image/webp"
 
 
@@ -43,8 +43,8 @@ class Review:
 def build_review(run: Run, rows: int = ROWS, pictures: int = PICTURES, shown: int = 12) -> Review:
     """Read the report, draw the worst images and render the page. Memory is bounded by ``rows``.
 
-    A row's own score is the highest of its detectors'. An original that can no longer be read
-    leaves its row without a picture.
+    A row's own score is the highest of its detectors'. An original that cannot be read any more,
+    or is another file now, leaves its row without a picture.
     """
     counts: Counter[str] = Counter()
     worst = heapq.nsmallest(rows, _records(run, counts), key=_worst_first)
@@ -88,9 +88,7 @@ def _records(run: Run, counts: Counter[str]) -> Iterator[dict[str, Any]]:
 
 
 def _worst_first(record: Mapping[str, Any]) -> tuple[bool, float, int, str]:
-    score = record["score"]
-    attention = _ATTENTION.index(Status(record["status"]))
-    return score is None, -(score or 0.0), attention, record["image_id"]
+    return worst_first(record["score"], record["status"], record["image_id"])
 
 
 def _page_row(record: Mapping[str, Any], detectors: Sequence[str]) -> PageRow:
@@ -118,7 +116,10 @@ def _draw(run: Run, worst: Sequence[Mapping[str, Any]], pictures: int) -> dict[s
 
     def one(record: Mapping[str, Any]) -> bytes | None:
         try:
-            pixels = decode(storage.read(record["uri"])).pixels
+            data = storage.read(record["uri"])
+            if record["sha256"] not in (None, hashlib.sha256(data).hexdigest()):
+                return None  # another file by now: the maps are not of it
+            pixels = decode(data).pixels
         except (storage.StorageError, Unreadable):
             return None
         score = "" if record["score"] is None else f"  score {record['score']:.2f}"
@@ -138,7 +139,8 @@ def _maps(run: Run, chosen: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, 
     found: dict[str, dict[str, list[Map]]] = {record["image_id"]: {} for record in chosen}
     for shard, ids in by_shard.items():
         for item in run.maps(shard).to_pylist():
-            if item["image_id"] in ids:
+            whole = hashlib.sha256(item["png"]).hexdigest() == item["sha256"]
+            if whole and item["image_id"] in ids:
                 decoded = decode_map(item["png"], item["kind"], item["stride"])
                 found[item["image_id"]].setdefault(item["detector"], []).append(decoded)
     return found

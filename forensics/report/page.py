@@ -19,6 +19,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+_ATTENTION = ("failed", "timeout", "unreadable", "ok", "not_applicable")
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp")
 
 
@@ -65,11 +66,11 @@ class PageSummary:
 def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int = 200) -> str:
     """The page as HTML text, to be written as UTF-8.
 
-    Rows are ordered by score, highest first. The pictures of the first ``max_pictures`` rows that
-    have one are embedded; a page grows by 4/3 of their bytes. Raises ValueError for a picture of a
+    Rows are ordered by `worst_first`. The pictures of the first ``max_pictures`` rows that have one
+    are embedded; a page grows by 4/3 of their bytes. Raises ValueError for a picture of a
     type other than JPEG, PNG and WebP.
     """
-    ordered = sorted(rows, key=_worst_first)
+    ordered = sorted(rows, key=lambda row: worst_first(row.score, row.status, row.image_id))
     pictured = [k for k, row in enumerate(ordered) if row.picture is not None][:max_pictures]
     number = {k: n for n, k in enumerate(pictured)}
     data = {
@@ -96,9 +97,11 @@ def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int
     )
 
 
-def _worst_first(row: PageRow) -> tuple[bool, float, str]:
-    score = _plain(row.score)
-    return score is None, -(score or 0.0), row.image_id
+def worst_first(score: float | None, status: str, image_id: str) -> tuple[bool, float, int, str]:
+    """Sort key: highest score first; without a score, what went wrong before what abstained."""
+    number = _plain(score)
+    attention = _ATTENTION.index(status) if status in _ATTENTION else len(_ATTENTION)
+    return number is None, -(number or 0.0), attention, image_id
 
 
 def _row(row: PageRow, picture: int | None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import torch
 from mlflow import MlflowClient
 from pydantic import ValidationError
@@ -208,10 +207,6 @@ def test_an_unknown_way_with_existing_ones_is_refused() -> None:
         FingerprintJob(manifest="m", output="o", existing="overwrite")
 
 
-@pytest.mark.xfail(
-    raises=ray.exceptions.RayTaskError,
-    reason="a traceback from a Ray task",
-)
 def test_extending_with_another_filter_is_refused(tmp_path: Path, make: Any) -> None:
     assert make(flats(tmp_path, "a", range(2))) == OK
     with pytest.raises(UserError, match="sigma"):

@@ -137,10 +137,6 @@ def test_an_original_that_is_gone_leaves_its_row_without_a_picture(tmp_path: Pat
     assert len(review.pictures) == 1
 
 
-@pytest.mark.xfail(
-    raises=(AssertionError, ValueError),
-    reason="its SHA-256 is not compared",
-)
 @pytest.mark.parametrize("size", [(16, 16), (7, 300)])
 def test_an_original_that_changed_is_not_drawn(tmp_path: Path, size: tuple[int, int]) -> None:
     rows = [original(tmp_path, name, 16, 16) for name in ("altered", "intact")]
