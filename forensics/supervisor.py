@@ -32,6 +32,9 @@ DEATHS_ALONE = 2
 FETCH_SECONDS = 300.0
 """Longest wait for the bytes of an image; storage gives up long before."""
 
+STARTS = 3
+"""How often a child is started before it is said that it cannot be."""
+
 LOAD_SECONDS = 600.0
 """Longest wait for a child to load its detectors."""
 
@@ -106,9 +109,20 @@ class SupervisedScanner:
                 alone = True
 
     def _ready_child(self) -> _Child:
-        if self._child is None:
-            self._child = _Child(self._settings, self._limits)
+        """The child, started anew where there is none; a start that something kills is repeated."""
+        deaths = 0
+        while self._child is None:
+            try:
+                self._child = _Child(self._settings, self._limits)
+            except _DiedAtStartError as error:
+                deaths += 1
+                if deaths == STARTS:
+                    raise UserError(f"the worker does not start: {error}") from None
         return self._child
+
+
+class _DiedAtStartError(Exception):
+    """The child was gone before it had loaded its detectors; the message says how it ended."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +149,12 @@ class _Child:
         self._fetched: dict[int, float] = {}
         self._connection.send(("load", settings))
         reply = self._receive(time.monotonic() + LOAD_SECONDS)
-        if reply is None or reply[0] != "ready":
+        if reply is None:
             self.kill()
-            raise UserError(reply[1] if reply else f"the worker could not start: {self._end()}")
+            raise _DiedAtStartError(self._end())
+        if reply[0] == "refused":
+            self.kill()
+            raise UserError(reply[1])
         self._idle_bytes = self._rss()
 
     def answer(self, rows: Sequence[tuple[int, ManifestRow]]) -> Answer | _Death:
@@ -147,7 +164,7 @@ class _Child:
                 try:
                     self._connection.send(("row", index, row))
                 except OSError:
-                    return _Death(Status.FAILED, self._end())
+                    return _Death(Status.FAILED, f"{self._end()} on this image")
                 self._sent.add(index)
         head = rows[0][0]
         start = time.monotonic()
@@ -158,7 +175,7 @@ class _Child:
             message = self._receive(min(deadline, time.monotonic() + 0.5))
             if message is None:
                 if self._process.poll() is not None:
-                    return _Death(Status.FAILED, self._end())
+                    return _Death(Status.FAILED, f"{self._end()} on this image")
                 if time.monotonic() >= deadline:
                     return _Death(Status.TIMEOUT, f"took longer than {limit:g} s and was stopped")
                 if self._rss() - self._idle_bytes > self._limits.memory_gib * GIB:
@@ -193,8 +210,8 @@ class _Child:
         """How the child ended, in words."""
         code = self._process.wait()
         if code < 0:
-            return f"the worker process was killed by {signal.Signals(-code).name} on this image"
-        return f"the worker process ended with exit code {code} on this image"
+            return f"the worker process was killed by {signal.Signals(-code).name}"
+        return f"the worker process ended with exit code {code}"
 
     def _rss(self) -> int:
         """Resident memory of the child in bytes; 0 where the system does not tell."""

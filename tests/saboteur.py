@@ -26,6 +26,11 @@ class Saboteur:
 
     def __init__(self, settings: None, resources: Resources) -> None:
         self._ballast: list[np.ndarray] = []
+        deaths = int(os.environ.get("SABOTEUR_DIES_LOADING", "0"))
+        marks = Path(os.environ["SABOTEUR_FOLDER"]) if deaths else Path()
+        if deaths and len(list(marks.glob("*.died"))) < deaths:
+            (marks / f"{os.getpid()}.died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def examine(self, subject: Subject) -> Finding:
         image_id = subject.row.image_id

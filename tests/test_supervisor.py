@@ -125,6 +125,18 @@ def test_a_child_killed_from_outside_loses_nothing(tmp_path: Path) -> None:
     assert [r["status"] for r in records] == ["ok"] * 6
 
 
+def test_a_child_killed_while_it_loads_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SABOTEUR_FOLDER", str(tmp_path))
+    monkeypatch.setenv("SABOTEUR_DIES_LOADING", "2")
+    rows = write_images(tmp_path, ["a"])
+    assert [a.record["status"] for a in answers(rows)] == ["ok"]
+    monkeypatch.setenv("SABOTEUR_DIES_LOADING", "100")
+    with pytest.raises(UserError, match="does not start: the worker process was killed by SIGKILL"):
+        answers(rows)
+
+
 def test_detectors_that_cannot_load_are_a_clear_error(tmp_path: Path) -> None:
     rows = write_images(tmp_path, ["a"])
     with (
