@@ -141,7 +141,7 @@ def _one_pass(
             fn_constructor_args=(run, settings.model_dump_json(), settings.limits, prefetch),
             batch_size=1,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             num_cpus=pool.cpus_per_worker,
             num_gpus=pool.gpus_per_worker or None,
             max_restarts=-1,
