@@ -65,8 +65,9 @@ def scan(job: ScanJob) -> int:
         run = _open(job, settings, identities(detectors))
         del detectors
         units = _units(run, job.retry)
+        key = digest({"run": run.digest, "output": job.output})
         with (
-            tracked("scan", job, job.tracking, job.output, key=run.digest) as tracker,
+            tracked("scan", job, job.tracking, job.output, key) as tracker,
             connected(job.pool) as pool,
         ):
             tracker.tags({"forensics.output": job.output, "forensics.digest": run.digest})
