@@ -1,6 +1,6 @@
 """Compare a finished scan with the truth: how well every detector did, on which images.
 
-    python -m jobs.evaluate --run work/scan --truth truth.parquet
+    python -m jobs.evaluate --run case/scan --truth truth.parquet
     python -m jobs.evaluate --run s3://bucket/run-1 --border trufor
     ray job submit --working-dir . -- python -m jobs.evaluate --config configs/evaluate.yaml
 

@@ -1,8 +1,8 @@
 """List the images under a prefix into a manifest, with the camera their EXIF data propose.
 
-    python -m jobs.ingest --source photos/ --output work/archive.parquet
+    python -m jobs.ingest --source photos/ --output case/archive.parquet
     python -m jobs.ingest --source s3://bucket/archive --output s3://bucket/archive.parquet
-    python -m jobs.ingest --source photos/flat --output work/flat.parquet --camera_from folder
+    python -m jobs.ingest --source photos/flat --output case/flat.parquet --camera_from folder
 
 Needs no Ray: a listing is one stream. Exit code 0: the manifest is written; 2: it is not.
 """

@@ -1,6 +1,6 @@
 """Make the page of a finished or running scan: worst first, with pictures, works from the file.
 
-    python -m jobs.report --run work/scan
+    python -m jobs.report --run case/scan
     python -m jobs.report --run s3://bucket/run-1 --pictures 200
 
 The scan itself makes this page at its end; this job makes it again with other numbers.
