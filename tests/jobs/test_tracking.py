@@ -66,9 +66,9 @@ def test_the_store_is_beside_a_local_output(
     nothing = TrackingSettings()
     beside = f"sqlite:///{tmp_path}/case/mlflow.db"
     assert store_uri(nothing, "case/scan") == beside
-    assert store_uri(nothing, str(tmp_path / "work" / "scan")) == beside
+    assert store_uri(nothing, str(tmp_path / "case" / "scan")) == beside
     assert store_uri(nothing, f"file://{tmp_path}/case/scan/") == beside
-    assert (tmp_path / "work").is_dir()
+    assert (tmp_path / "case").is_dir()
     assert store_uri(nothing, "s3://bucket/scan") == f"sqlite:///{tmp_path}/mlflow.db"
 
 
