@@ -26,3 +26,9 @@ def ray_local() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow store for all tests of a module; making one takes a second."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"

@@ -31,12 +31,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow store for all tests here; making one takes a second."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-
-
 @pytest.fixture
 def train(tmp_path: Path, store: str) -> Any:
     """Runs the job on some rows and the models in ``models``; returns its exit code."""
