@@ -1,66 +1,55 @@
-"""Single sliding window: one correlation, one prediction and one probability per cell."""
+"""Single sliding window (SW-SS): one correlation, prediction and probability per cell."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 
-from forensics.localize.threshold import TAU
+from forensics.boxfilter import box_mean
+from forensics.localize.gain import find_gain, judge
+from forensics.localize.signals import LocalMaps, Signals
 from forensics.prnu.camera_model import WindowModel
 from forensics.prnu.correlation import ncc_field
-from forensics.prnu.hypothesis import tampering_probability
-from forensics.prnu.regression import image_gain
-
-_ROUNDS = 3  # of fitting the gain to what looks authentic
-
-
-class WindowMaps(NamedTuple):
-    """Dense maps of one window size, float32 (ceil(H/stride), ceil(W/stride)) each."""
-
-    rho: torch.Tensor
-    rho_hat: torch.Tensor  # at the gain of the image
-    probability: torch.Tensor
-    gain: float  # how strongly the image shows its fingerprint, as a multiple of the prediction
+from forensics.prnu.features import feature_maps
+from forensics.prnu.predictors import FeaturePredictor
 
 
 def sliding_window(
-    rgb: torch.Tensor,
-    W: torch.Tensor,
-    Z: torch.Tensor,
-    model: WindowModel,
-    stride: int = 8,
-) -> WindowMaps:
+    signals: Signals, model: WindowModel, stride: int = 8, gain: float | None = None
+) -> LocalMaps:
     """Tampering probability of the window around every cell.
 
-    The prediction is scaled by one gain per image (`image_gain`), which takes up what weakens the
-    fingerprint everywhere, such as a low JPEG quality; windows that look tampered are left out of
-    it, unless they are the majority. Windows that the border cuts hold fewer pixels, so both
-    spreads are widened there.
+    Windows that the border cuts hold fewer pixels, so both spreads are widened there.
 
     Args:
-        rgb: uint8 (H, W, 3) pixels.
-        W: float32 (H, W) noise residual of the image.
-        Z: float32 (H, W) fingerprint times intensity.
+        signals: the image and its fingerprint.
         model: predictor and spreads for the window's size.
         stride: side of a cell in pixels.
+        gain: how strongly the image shows its fingerprint, where it is known already.
     """
-    rho = ncc_field(W, Z, model.window, stride)
-    rho_hat = model.predictor.predict_dense(rgb, stride).clamp(min=0)
-    full = model.window**2 / _pixels(W.shape[0], W.shape[1], model.window, stride)
-    sigma0 = model.sigma0 * full.sqrt().to(rho.device)
+    rho = ncc_field(signals.W, signals.Z, model.window, stride)
+    rho_hat = dense_prediction(signals, model, stride)
+    saturation = box_mean(signals.saturation, model.window, stride)
+    full = model.window**2 / _pixels(signals.height, signals.width, model.window, stride)
+    sigma0 = (model.sigma0 * full.sqrt()).to(rho.device)
     error = max(model.sigma1**2 - model.sigma0**2, 0.0)  # of the prediction itself
     sigma1 = (sigma0**2 + error).sqrt() if error else sigma0 * (model.sigma1 / model.sigma0)
+    if gain is None:
+        found = find_gain(rho, rho_hat, sigma0, sigma1, saturation) if model.image_gain else 1.0
+    else:
+        found = gain
+    rho_hat, probability = judge(rho, found * rho_hat, sigma0, sigma1, saturation)
+    return LocalMaps(rho, rho_hat, probability, found)
 
-    gain = image_gain(rho, rho_hat)
-    probability = tampering_probability(rho, gain * rho_hat, sigma0, sigma1)
-    for _ in range(_ROUNDS):  # what looks tampered would pull the gain down for all the rest
-        authentic = probability < TAU
-        if 2 * int(authentic.sum()) < authentic.numel():
-            break
-        gain = image_gain(rho[authentic], rho_hat[authentic])
-        probability = tampering_probability(rho, gain * rho_hat, sigma0, sigma1)
-    return WindowMaps(rho, gain * rho_hat, probability, gain)
+
+def dense_prediction(signals: Signals, model: WindowModel, stride: int) -> torch.Tensor:
+    """Predicted correlation of the window around every cell, at least 0."""
+    predictor = model.predictor
+    if isinstance(predictor, FeaturePredictor):
+        maps = feature_maps(signals.features, model.window, stride)
+        rho_hat: torch.Tensor = predictor.predict_features(maps)
+    else:
+        rho_hat = predictor.predict_dense(signals.rgb, stride)
+    return rho_hat.clamp(min=0)
 
 
 def _pixels(height: int, width: int, window: int, stride: int) -> torch.Tensor:

@@ -54,7 +54,7 @@ class UsedImage:
 class WindowModel:
     """What correlations to expect in square windows of one size.
 
-    ``jpeg_quality`` None means: learned from images of mixed quality.
+    ``jpeg_quality`` None means: learned from images as they are, of mixed quality.
     """
 
     window: int  # side in pixels
@@ -65,6 +65,7 @@ class WindowModel:
     blocks: int
     images: int
     jpeg_quality: int | None = None
+    image_gain: bool = True  # sigma1 is the error after the prediction was scaled to each image
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +111,13 @@ class CameraModel:
     def width(self) -> int:
         return int(self.fingerprint.shape[1])
 
-    def window(self, size: int, jpeg_quality: int | None = None) -> WindowModel:
+    def window(
+        self, size: int, jpeg_quality: int | None = None, predictor: str | None = None
+    ) -> WindowModel:
         """The model for windows of that side: of the nearest JPEG quality, else of mixed quality.
 
-        Raises `UserError` where there is none, naming the sizes that there are.
+        Where several are left, the one with the smallest error; ``predictor`` asks for one by its
+        name. Raises `UserError` where there is none, naming what there is.
         """
         found = [model for model in self.windows if model.window == size]
         if not found:
@@ -123,13 +127,20 @@ class CameraModel:
             raise UserError(
                 f"camera {self.camera_id} has no predictor for windows of {size} px ({why}); {have}"
             )
+        named = [model for model in found if predictor in (None, model.predictor.name)]
+        if not named:
+            names = sorted({model.predictor.name for model in found})
+            raise UserError(
+                f"camera {self.camera_id} has no {predictor} predictor for windows of {size} px; "
+                f"there are {', '.join(names)}; run jobs.train_predictor"
+            )
 
         def distance(model: WindowModel) -> float:
             if model.jpeg_quality is None:
                 return 0.5 if jpeg_quality is None else 100.5
             return 101.0 if jpeg_quality is None else abs(model.jpeg_quality - jpeg_quality)
 
-        return min(found, key=distance)
+        return min(named, key=lambda model: (distance(model), model.sigma1))
 
     @cached_property
     def digest(self) -> str:
@@ -266,6 +277,7 @@ def _window_card(model: WindowModel) -> dict[str, Any]:
         "adjusted_r2": model.adjusted_r2,
         "blocks": model.blocks,
         "images": model.images,
+        "image_gain": model.image_gain,
     }
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from forensics.detectors import Resources, Subject
+from forensics.localize.signals import Signals
 from forensics.localize.threshold import TAU, score, stm
 from forensics.localize.windows import sliding_window
 from forensics.prnu.camera import CameraSettings, Match, bytes_to_match, match, rank, too_weak
@@ -76,13 +77,12 @@ class PrnuDetector:
         window = _window_model(model.window, settings.window, subject.image.jpeg_quality)
         rows = slice(found.offset_y, found.offset_y + height)
         columns = slice(found.offset_x, found.offset_x + width)
-        maps = sliding_window(
-            subject.pixels,
-            subject.residual(model.sigma, model.levels),
-            model.fingerprint[rows, columns] * gray(subject.pixels),
-            window,
-            settings.stride,
+        signals = Signals(
+            rgb=subject.pixels,
+            W=subject.residual(model.sigma, model.levels),
+            Z=model.fingerprint[rows, columns] * gray(subject.pixels),
         )
+        maps = sliding_window(signals, window, settings.stride)
         probability = maps.probability.cpu().numpy()
         decision = stm(
             probability,

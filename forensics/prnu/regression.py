@@ -75,16 +75,18 @@ def fit(own: Sequence[Triangle], others: Sequence[Triangle] = ()) -> Floats:
     return theta
 
 
-def image_gain(rho: Any, rho_hat: Any) -> float:
+def image_gain(rho: Any, rho_hat: Any, weights: Any = None) -> float:
     """How strongly an image shows its fingerprint, as a multiple of what was predicted.
 
     Least squares through zero over all its windows, 0..`MAX_GAIN`; 1 where nothing was predicted.
-    A tampered part lowers it by about its share of the image.
+    A tampered part lowers it by about its share of the image. ``weights``: how much each window
+    counts, all alike if None.
     """
     measured = to_tensor(rho).to(torch.float64)
     predicted = to_tensor(rho_hat).to(measured).clamp(min=0)
-    energy = float(predicted.square().sum())
-    gain = float((measured * predicted).sum()) / energy if energy > 0 else 1.0
+    weighted = predicted if weights is None else predicted * to_tensor(weights).to(measured)
+    energy = float((weighted * predicted).sum())
+    gain = float((weighted * measured).sum()) / energy if energy > 0 else 1.0
     return min(max(gain, 0.0), MAX_GAIN)
 
 

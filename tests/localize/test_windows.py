@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from forensics.localize.signals import Signals
 from forensics.localize.windows import sliding_window
 from forensics.prnu.camera_model import WindowModel
 from forensics.prnu.correlation import ncc_field
@@ -38,18 +41,18 @@ def model(rho: float, sigma1: float = 0.03) -> WindowModel:
     )
 
 
-def planes(strength: float = 0.2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def signals(strength: float = 0.2) -> Signals:
     generator = torch.Generator().manual_seed(0)
     rgb = torch.randint(90, 110, (*SHAPE, 3), generator=generator, dtype=torch.uint8)
     Z = torch.randn(SHAPE, generator=generator)
     W = strength * Z + torch.randn(SHAPE, generator=generator)
     W[80:180, 100:220] = torch.randn(100, 120, generator=generator)
-    return rgb, W, Z
+    return Signals(rgb, W, Z)
 
 
 @pytest.mark.parametrize("sigma1", [0.03, 0.01])
 def test_finds_where_the_fingerprint_is_missing(sigma1: float) -> None:
-    maps = sliding_window(*planes(), model(0.2, sigma1), STRIDE)
+    maps = sliding_window(signals(), model(0.2, sigma1), STRIDE)
     for values in maps[:3]:
         assert values.shape == (-(-SHAPE[0] // STRIDE), -(-SHAPE[1] // STRIDE))
         assert values.dtype == torch.float32
@@ -59,9 +62,9 @@ def test_finds_where_the_fingerprint_is_missing(sigma1: float) -> None:
 
 
 def test_inside_the_image_it_is_the_formula() -> None:
-    rgb, W, Z = planes()
-    maps = sliding_window(rgb, W, Z, model(0.2), STRIDE)
-    rho = ncc_field(W, Z, WINDOW, STRIDE)
+    given = signals()
+    maps = sliding_window(given, model(0.2), STRIDE)
+    rho = ncc_field(given.W, given.Z, WINDOW, STRIDE)
     assert torch.equal(maps.rho, rho)
     inner = (slice(4, 28), slice(4, 37))
     expected = tampering_probability(rho, maps.rho_hat, 1 / WINDOW, 0.03)
@@ -70,8 +73,7 @@ def test_inside_the_image_it_is_the_formula() -> None:
 
 def test_a_large_forgery_does_not_lower_the_gain() -> None:
     """A seventh of the image is replaced; the rest shows what was predicted."""
-    rgb, W, Z = planes()
-    maps = sliding_window(rgb, W, Z, model(0.2), STRIDE)
+    maps = sliding_window(signals(), model(0.2), STRIDE)
     assert image_gain(maps.rho, torch.full_like(maps.rho, 0.2)) < 0.87
     assert maps.gain > 0.92
     torch.testing.assert_close(maps.rho_hat, torch.full_like(maps.rho_hat, 0.2 * maps.gain))
@@ -79,18 +81,19 @@ def test_a_large_forgery_does_not_lower_the_gain() -> None:
 
 def test_the_prediction_follows_how_strongly_the_image_shows_it() -> None:
     """An image of half the strength is no forgery."""
-    rgb, _, Z = planes()
+    given = signals()
     generator = torch.Generator().manual_seed(1)
-    W = 0.1 * Z + torch.randn(SHAPE, generator=generator)
-    maps = sliding_window(rgb, W, Z, model(0.2), STRIDE)
+    W = 0.1 * given.Z + torch.randn(SHAPE, generator=generator)
+    maps = sliding_window(Signals(given.rgb, W, given.Z), model(0.2), STRIDE)
     assert maps.gain == pytest.approx(0.5, abs=0.05)
     assert maps.probability.max() < 0.5
 
 
 def test_a_cut_window_is_less_sure() -> None:
     """The window of the corner cell has 36 x 36 of its 64 x 64 pixels."""
-    rgb, _, Z = planes(0.0)
-    certain = sliding_window(rgb, torch.zeros(SHAPE), Z, model(0.2), STRIDE)
+    given = signals(0.0)
+    blank = Signals(given.rgb, torch.zeros(SHAPE), given.Z)
+    certain = sliding_window(blank, model(0.2), STRIDE)
     assert certain.gain == 0
     expected = 1 / (1 + (1 / 36) / np.sqrt(0.03**2 - 1 / WINDOW**2 + 1 / 36**2))
     assert float(certain.probability[0, 0]) == pytest.approx(expected, rel=1e-5)
@@ -102,6 +105,25 @@ def test_a_cut_window_is_less_sure() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (64, 64)])
 def test_images_smaller_than_the_window(shape: tuple[int, int]) -> None:
     rgb = torch.zeros(*shape, 3, dtype=torch.uint8)
-    maps = sliding_window(rgb, torch.zeros(shape), torch.zeros(shape), model(0.2), STRIDE)
+    blank = Signals(rgb, torch.zeros(shape), torch.zeros(shape))
+    maps = sliding_window(blank, model(0.2), STRIDE)
     assert maps.probability.shape == (-(-shape[0] // 8), -(-shape[1] // 8))
     assert bool(maps.probability.isfinite().all())
+
+
+def test_a_saturated_part_is_no_evidence() -> None:
+    """The predictor knows nothing of such content, so neither answer would be founded."""
+    given = signals()
+    rgb = given.rgb.clone()
+    rgb[40:160, 200:320] = 255
+    maps = sliding_window(Signals(rgb, given.W, given.Z), model(0.2), STRIDE)
+    assert maps.probability[100 // STRIDE, 260 // STRIDE] == 0.5
+    assert maps.rho_hat[100 // STRIDE, 260 // STRIDE] == 0
+
+
+def test_without_an_image_gain_the_prediction_stands() -> None:
+    given = signals()
+    plain = replace(model(0.2), image_gain=False)
+    maps = sliding_window(given, plain, STRIDE)
+    assert maps.gain == 1
+    torch.testing.assert_close(maps.rho_hat, torch.full_like(maps.rho_hat, 0.2))

@@ -1,58 +1,19 @@
-"""Predictors of the correlation that an authentic region should show.
-
-Every predictor has the face of `Predictor`: it learns from RGB blocks, predicts for blocks, and
-predicts densely for a whole image. Predictors on hand-made features (`LSEPredictor`) also take the
-features themselves, which are cheaper to come by for many windows at once.
-"""
+"""Least squares on hand-made features: the predictor everything else is measured against."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Self
 
 import torch
 
 from forensics.arrays import Array, like, to_tensor
-from forensics.prnu.features import (
-    DESIGN_TERMS,
-    block_features,
-    design,
-    feature_maps,
-    feature_planes,
-)
+from forensics.prnu.features import DESIGN_TERMS, design
+from forensics.prnu.predictors.base import FeaturePredictor
 from forensics.records import UserError
 
 
-class Predictor(Protocol):
-    """Learns correlations of one camera at one window size."""
-
-    name: ClassVar[str]
-    window: int | None
-    """Side of its blocks in pixels; None until fitted."""
-
-    def fit(self, blocks: Array, rho: Array) -> Self:
-        """Learn from uint8 (N, w, w, 3) blocks and their measured correlations (N,)."""
-        ...
-
-    def predict(self, blocks: Array) -> Array:
-        """float32 (N,) predictions for uint8 (N, w, w, 3) blocks."""
-        ...
-
-    def predict_dense(self, rgb: Array, stride: int = 1) -> Array:
-        """float32 (ceil(H/stride), ceil(W/stride)): the prediction for the window of every cell."""
-        ...
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """All that was learned, as plain tensors."""
-        ...
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, torch.Tensor]) -> Self:
-        """A predictor as it was when `state` was taken."""
-        ...
-
-
-class LSEPredictor:
+class LSEPredictor(FeaturePredictor):
     """Least squares on 15 terms of four hand-made features.
 
     Chen, Fridrich, Goljan, Lukáš 2008, doi:10.1109/TIFS.2007.916285. Predictions are kept within
@@ -62,13 +23,9 @@ class LSEPredictor:
     name: ClassVar[str] = "lse"
 
     def __init__(self) -> None:
-        self.window: int | None = None
+        super().__init__()
         self._theta: torch.Tensor | None = None
         self._range = torch.tensor([-1.0, 1.0], dtype=torch.float64)
-
-    def fit(self, blocks: Array, rho: Array) -> Self:
-        """Learn from blocks; raises `UserError` where there are fewer blocks than terms."""
-        return self.fit_features(block_features(blocks), rho, window=int(blocks.shape[1]))
 
     def fit_features(self, features: Array, rho: Array, window: int) -> Self:
         """Learn from (N, 4) features and (N,) correlations of windows of that side (pixels)."""
@@ -93,10 +50,6 @@ class LSEPredictor:
         self.window = window
         return self
 
-    def predict(self, blocks: Array) -> Array:
-        """float32 (N,) for uint8 (N, w, w, 3) blocks."""
-        return self.predict_features(block_features(blocks))
-
     def predict_features(self, features: Array) -> Array:
         """float32 (...,) for (..., 4) features."""
         if self._theta is None:
@@ -109,12 +62,6 @@ class LSEPredictor:
         low, high = self._range.tolist()
         rho_hat = torch.linalg.vecdot(f @ quadratic + theta[1:5], f).add_(theta[0])
         return like(features, rho_hat.clamp_(low, high).to(torch.float32))
-
-    def predict_dense(self, rgb: Array, stride: int = 1) -> Array:
-        """Prediction for the window of every cell; windows at the border use what is inside."""
-        if self.window is None:
-            raise ValueError("this predictor has not been fitted")
-        return self.predict_features(feature_maps(feature_planes(rgb), self.window, stride))
 
     def state(self) -> dict[str, torch.Tensor]:
         """``theta`` (15,), ``range`` (2,) float64 and ``window`` int64."""
@@ -137,7 +84,3 @@ class LSEPredictor:
         predictor._range = state["range"].to(torch.float64)
         predictor.window = int(state["window"])
         return predictor
-
-
-PREDICTORS: dict[str, type[Any]] = {LSEPredictor.name: LSEPredictor}
-"""Name as written in a camera model -> class."""

@@ -1,0 +1,18 @@
+"""Predictors of the correlation that an authentic region should show.
+
+Every predictor has the face of `Predictor`: it learns from RGB blocks, predicts for blocks, and
+predicts densely for a whole image. Those on hand-made features (`FeaturePredictor`) also take the
+features themselves, which are cheaper to come by for many windows at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forensics.prnu.predictors.base import FeaturePredictor, Predictor
+from forensics.prnu.predictors.lse import LSEPredictor
+
+__all__ = ["PREDICTORS", "FeaturePredictor", "LSEPredictor", "Predictor"]
+
+PREDICTORS: dict[str, type[Any]] = {LSEPredictor.name: LSEPredictor}
+"""Name as written in a camera model -> class."""

@@ -1,0 +1,70 @@
+"""What a predictor is, and what those on hand-made features share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, Self
+
+import torch
+
+from forensics.arrays import Array
+from forensics.prnu.features import block_features, feature_maps, feature_planes
+
+
+class Predictor(Protocol):
+    """Learns correlations of one camera at one window size."""
+
+    name: ClassVar[str]
+    window: int | None
+    """Side of its blocks in pixels; None until fitted."""
+
+    def fit(self, blocks: Array, rho: Array) -> Self:
+        """Learn from uint8 (N, w, w, 3) blocks and their measured correlations (N,)."""
+        ...
+
+    def predict(self, blocks: Array) -> Array:
+        """float32 (N,) predictions for uint8 (N, w, w, 3) blocks."""
+        ...
+
+    def predict_dense(self, rgb: Array, stride: int = 1) -> Array:
+        """float32 (ceil(H/stride), ceil(W/stride)): the prediction for the window of every cell."""
+        ...
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that was learned, as plain tensors."""
+        ...
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, torch.Tensor]) -> Self:
+        """A predictor as it was when `state` was taken."""
+        ...
+
+
+class FeaturePredictor(ABC):
+    """A predictor that sees nothing of a window but its four features."""
+
+    def __init__(self) -> None:
+        self.window: int | None = None
+
+    @abstractmethod
+    def fit_features(self, features: Array, rho: Array, window: int) -> Self:
+        """Learn from (N, 4) features and (N,) correlations of windows of that side (pixels)."""
+
+    @abstractmethod
+    def predict_features(self, features: Array) -> Array:
+        """float32 (...,) for (..., 4) features."""
+
+    def fit(self, blocks: Array, rho: Array) -> Self:
+        """Learn from uint8 (N, w, w, 3) blocks; raises `UserError` where they are too few."""
+        return self.fit_features(block_features(blocks), rho, window=int(blocks.shape[1]))
+
+    def predict(self, blocks: Array) -> Array:
+        """float32 (N,) for uint8 (N, w, w, 3) blocks."""
+        return self.predict_features(block_features(blocks))
+
+    def predict_dense(self, rgb: Array, stride: int = 1) -> Array:
+        """Prediction for the window of every cell; windows at the border use what is inside."""
+        if self.window is None:
+            raise ValueError("this predictor has not been fitted")
+        return self.predict_features(feature_maps(feature_planes(rgb), self.window, stride))
