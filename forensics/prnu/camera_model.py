@@ -142,6 +142,22 @@ class CameraModel:
 
         return min(named, key=lambda model: (distance(model), model.sigma1))
 
+    def sizes(
+        self, jpeg_quality: int | None = None, predictor: str | None = None
+    ) -> tuple[WindowModel, ...]:
+        """The model for every window size that there is, small to large, as `window` picks it.
+
+        Sizes that ``predictor`` was not trained for get the best one they have. Raises `UserError`
+        where there is no size at all, or none with that predictor.
+        """
+        sides = sorted({model.window for model in self.windows})
+        named = {model.window for model in self.windows if model.predictor.name == predictor}
+        if not sides or (predictor is not None and not named):
+            self.window(sides[0] if sides else 128, jpeg_quality, predictor)  # says what is missing
+        return tuple(
+            self.window(side, jpeg_quality, predictor if side in named else None) for side in sides
+        )
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of everything the model holds."""
