@@ -65,5 +65,5 @@ def test_all_sizes() -> None:
 def test_sizes_that_are_not_there() -> None:
     with pytest.raises(UserError, match="no ffn predictor"):
         MODEL.sizes(predictor="ffn")
-    with pytest.raises(UserError, match="run jobs.camera_model"):
+    with pytest.raises(UserError, match=r"run jobs\.camera_model"):
         camera().sizes()
