@@ -25,7 +25,7 @@ from PIL import Image
 
 from forensics.records import ManifestRow, Rgb, UserError
 from forensics.synth.forgeries import forge
-from forensics.synth.plan import ARCHIVE_START, ArchiveSettings, Job, camera_of, plan
+from forensics.synth.plan import ARCHIVE_START, ArchiveSettings, Job, camera_of, forged_area, plan
 
 __all__ = ["ArchiveSettings", "ArchiveSummary", "make_archive"]
 
@@ -124,7 +124,8 @@ def _write_image(folder: Path, settings: ArchiveSettings, job: Job) -> ManifestR
             other = camera_of(settings, job.donor)
             donor = _decode(other.encode(other.natural(job.number)))
         seed = [settings.seed, _FORGERY, job.number]
-        forgery = forge(job.kind, _decode(data), seed, donor=donor)
+        area = forged_area(settings, job)
+        forgery = forge(job.kind, _decode(data), seed, donor=donor, area=area)
         data = camera.encode(forgery.pixels, number=job.number)
         mask_uri = f"masks/{Path(job.uri).stem}.png"
         Image.fromarray(forgery.mask.astype(np.uint8) * 255).save(folder / mask_uri)

@@ -3,7 +3,8 @@
 Sensor model: ``y = x·(1 + K) + noise`` per Bayer pixel, noise variance ``gain·x + read_noise²``
 (Poisson-Gaussian, the Gaussian approximation of Foi, Trimeche, Katkovnik, Egiazarian 2008,
 doi:10.1109/TIP.2008.2001399), ``x`` and ``y`` in units of saturation. K is the photo-response
-non-uniformity (PRNU): the fingerprint that the analysis looks for.
+non-uniformity (PRNU): the fingerprint that the analysis looks for. Phone-like cameras also smooth
+noise and sharpen.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from forensics.records import Rgb
+from forensics.synth.processing import reduce_noise, sharpen
 from forensics.synth.scenes import Plane, Scene, flat_scene, natural_scene
 
 Raw = NDArray[np.uint16]
@@ -28,6 +30,8 @@ _WHITE, _BLACK = 4095, 256
 _SENSITIVITY = np.array([0.6, 1.0, 0.7], dtype=np.float32)
 _SUBLATTICES = ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2))  # row, column, channel of RGGB
 _FIRST_DAY = datetime(2024, 1, 1, 9)
+# What is left of a channel's noise variance after bilinear demosaicing, averaged over its pixels.
+_DEMOSAICED = np.array([9 / 16, 5 / 8, 9 / 16], dtype=np.float32)
 _FLAT, _NATURAL, _PRNU = 1, 2, 3  # keep the random streams of one camera apart
 _MAKE, _MODEL, _DATE_TIME = 0x010F, 0x0110, 0x0132
 _EXIF_IFD, _DATE_TIME_ORIGINAL, _BODY_SERIAL_NUMBER = 0x8769, 0x9003, 0xA431
@@ -61,12 +65,20 @@ class SimulatedCamera:
     quality: int = 95  # JPEG, 1..100
     make: str = "Simulated"
     model: str = "S100"
+    noise_reduction: float = 0.0  # 0..1: share of the noise that flat regions lose
+    sharpening: float = 0.0  # times the fine detail that is added to luma
+    iso_stops: float = 0.0  # natural photos raise the sensitivity by 0 to so many stops
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise ValueError(f"a camera needs at least 1x1 pixels, not {self.height}x{self.width}")
         if self.seed < 0:
             raise ValueError(f"a camera's seed must not be negative: {self.seed}")
+        if not 0 <= self.noise_reduction <= 1:
+            raise ValueError(f"a camera's noise_reduction is 0..1, not {self.noise_reduction}")
+        if self.sharpening < 0 or self.iso_stops < 0:
+            given = f"{self.sharpening} and {self.iso_stops}"
+            raise ValueError(f"a camera's sharpening and iso_stops are not negative: {given}")
 
     @property
     def serial(self) -> str:
@@ -86,8 +98,12 @@ class SimulatedCamera:
         k.setflags(write=False)
         return k
 
-    def capture(self, scene: Scene, seed: int | list[int]) -> Raw:
-        """The sensor's samples for a scene of the camera's size (float32, 1.0 saturates green)."""
+    def capture(self, scene: Scene, seed: int | list[int], iso: float = 1.0) -> Raw:
+        """The sensor's samples for a scene of the camera's size (float32, 1.0 saturates green).
+
+        ``iso`` is the sensitivity in units of the base one: so much less light is collected for
+        the same brightness.
+        """
         if scene.shape != (self.height, self.width, 3):
             expected = (self.height, self.width, 3)
             raise ValueError(f"scene has shape {scene.shape}, this camera needs {expected}")
@@ -98,21 +114,32 @@ class SimulatedCamera:
             light[row::2, column::2] = scene[row::2, column::2, channel] * _SENSITIVITY[channel]
         light *= 1 + self.prnu
         noise = np.random.default_rng(seed).standard_normal(light.shape, dtype=np.float32)
-        noise *= np.sqrt(np.float32(self.gain) * light + np.float32(self.read_noise**2))
+        noise *= np.sqrt(
+            np.float32(self.gain * iso) * light + np.float32((self.read_noise * iso) ** 2)
+        )
         light += noise
         return np.rint(np.clip(light * (_WHITE - _BLACK) + _BLACK, 0, _WHITE)).astype(np.uint16)
 
-    def develop(self, raw: Raw) -> Rgb:
-        """Demosaic (bilinear), balance white, apply the sRGB curve: uint8 (height, width, 3)."""
+    def develop(self, raw: Raw, iso: float = 1.0) -> Rgb:
+        """Demosaic (bilinear), balance white, apply the sRGB curve: uint8 (height, width, 3).
+
+        Noise reduction, which knows the noise at ``iso``, precedes the curve; sharpening follows.
+        """
         light = (raw.astype(np.float32) - np.float32(_BLACK)) / np.float32(_WHITE - _BLACK)
         rgb = demosaic(light)[: self.height, : self.width]
         rgb *= 65535 / _SENSITIVITY
+        if self.noise_reduction:
+            scale = np.float32(65535) / _SENSITIVITY
+            shot = _DEMOSAICED * scale * np.float32(self.gain * iso)
+            floor = _DEMOSAICED * scale**2 * np.float32((self.read_noise * iso) ** 2)
+            rgb = reduce_noise(np.minimum(rgb, 65535), shot, floor, self.noise_reduction)
         rgb += 0.5
-        return _TONE[np.clip(rgb, 0, 65535, out=rgb).astype(np.uint16)]
+        photo: Rgb = _TONE[np.clip(rgb, 0, 65535, out=rgb).astype(np.uint16)]
+        return sharpen(photo, self.sharpening) if self.sharpening else photo
 
-    def expose(self, scene: Scene, seed: int | list[int]) -> Rgb:
+    def expose(self, scene: Scene, seed: int | list[int], iso: float = 1.0) -> Rgb:
         """The photo of a scene before compression: uint8 (height, width, 3)."""
-        return self.develop(self.capture(scene, seed))
+        return self.develop(self.capture(scene, seed, iso), iso)
 
     def encode(self, rgb: Rgb, *, quality: int | None = None, number: int = 0) -> bytes:
         """A JPEG file (4:2:0) with make, model, serial and the date of photo ``number``."""
@@ -134,7 +161,8 @@ class SimulatedCamera:
     def natural(self, number: int) -> Rgb:
         """Photo ``number`` of natural content: uint8 (height, width, 3)."""
         seed = [self.seed, _NATURAL, number]
-        return self.expose(natural_scene(self.height, self.width, [*seed, 0]), [*seed, 1])
+        iso = 2.0 ** np.random.default_rng([*seed, 2]).uniform(0, self.iso_stops)
+        return self.expose(natural_scene(self.height, self.width, [*seed, 0]), [*seed, 1], iso)
 
 
 def demosaic(mosaic: Plane) -> Scene:

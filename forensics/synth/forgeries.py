@@ -19,6 +19,7 @@ Mask = NDArray[np.bool_]
 Values = NDArray[np.float32]
 Kind = Literal["splice", "copymove", "removal"]
 
+USUAL_AREA = (0.03, 0.12)  # fractions of the image
 _FEATHER = 2  # pixels
 _RING = 3  # pixels around a removed region that its filling has to match
 _CANDIDATES = 64
@@ -40,7 +41,7 @@ def forge(
     seed: int | list[int],
     *,
     donor: Rgb | None = None,
-    area: tuple[float, float] = (0.03, 0.12),
+    area: tuple[float, float] = USUAL_AREA,
 ) -> Forgery:
     """A forgery of ``image`` over one random region of ``area`` (fractions of the image).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import get_args
 
@@ -11,11 +11,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from forensics.synth.camera import SimulatedCamera
-from forensics.synth.forgeries import Kind
+from forensics.synth.forgeries import USUAL_AREA, Kind
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _STRANGER_SHARE = 0.1
-_PLAN = 11
+_PLAN, _VARIETY = 11, 13
+_SMALLEST, _LARGEST = 0.004, 0.15  # forged fractions of an image, where sizes are diverse
 ARCHIVE_START, TRAINING_START = 100_000, 50_000  # photo numbers of a camera
 
 
@@ -32,6 +33,7 @@ class ArchiveSettings(BaseModel):
     archive_images: int = Field(60, ge=0)  # one in ten by an unknown camera; odd files come on top
     forged_fraction: float = Field(0.5, ge=0, le=1)  # of the archive images by known cameras
     quality: int = Field(95, ge=1, le=100)  # JPEG
+    diverse: bool = False  # every second camera a phone, each with its own noise; forged sizes vary
     seed: int = Field(0, ge=0)
 
 
@@ -56,12 +58,54 @@ class Job:
 @lru_cache(maxsize=16)
 def camera_of(settings: ArchiveSettings, index: int) -> SimulatedCamera:
     """Camera ``index`` of the archive; the one after the last is the stranger."""
+    if settings.diverse:
+        return _diverse_camera(settings, index)
     return SimulatedCamera(
         seed=1000 * settings.seed + index,
         height=settings.height,
         width=settings.width,
         quality=settings.quality,
     )
+
+
+def _diverse_camera(settings: ArchiveSettings, index: int) -> SimulatedCamera:
+    """Even indices are large sensors with plain processing, odd ones phones."""
+    rng = np.random.default_rng([settings.seed, _VARIETY, index])
+    common = SimulatedCamera(
+        seed=1000 * settings.seed + index,
+        height=settings.height,
+        width=settings.width,
+        read_noise=rng.uniform(2e-3, 4e-3),
+        iso_stops=2.0,
+    )
+    if index % 2 == 0:
+        return replace(
+            common,
+            prnu_strength=rng.uniform(0.009, 0.014),
+            gain=rng.uniform(2e-4, 5e-4),
+            quality=settings.quality,
+        )
+    return replace(
+        common,
+        prnu_strength=rng.uniform(0.016, 0.022),
+        gain=rng.uniform(6e-4, 1e-3),
+        noise_reduction=rng.uniform(0.5, 0.85),
+        sharpening=rng.uniform(0.3, 0.9),
+        quality=max(1, settings.quality - int(rng.integers(2, 8))),
+        model="P100",
+    )
+
+
+def forged_area(settings: ArchiveSettings, job: Job) -> tuple[float, float]:
+    """The range to draw the job's forged fraction of the image from.
+
+    Diverse sizes are log-uniform: small forgeries are as common as large ones.
+    """
+    if not settings.diverse:
+        return USUAL_AREA
+    rng = np.random.default_rng([settings.seed, _VARIETY, job.camera, job.number])
+    area = float(np.exp(rng.uniform(np.log(_SMALLEST), np.log(_LARGEST))))
+    return area, area
 
 
 def plan(settings: ArchiveSettings) -> list[Job]:

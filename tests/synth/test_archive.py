@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from forensics.records import UserError
 from forensics.synth import ArchiveSettings, SimulatedCamera, make_archive
-from forensics.synth.plan import plan
+from forensics.synth.plan import camera_of, forged_area, plan
 
 SETTINGS = ArchiveSettings(
     cameras=2,
@@ -174,6 +174,48 @@ def test_the_order_of_the_archive_depends_on_the_seed_only():
     assert kinds(1) == kinds(1)
     assert kinds(1) != kinds(2)
     assert sorted(map(str, kinds(1))) == sorted(map(str, kinds(2)))
+
+
+def test_plain_cameras_differ_in_seed_and_stranger_only():
+    cameras = [camera_of(SETTINGS, index) for index in range(3)]
+    assert cameras == [SimulatedCamera(3000 + i, 64, 97, quality=90) for i in range(3)]
+    assert {forged_area(SETTINGS, job) for job in plan(SETTINGS)} == {(0.03, 0.12)}
+
+
+def test_diverse_cameras_alternate_and_all_differ():
+    settings = SETTINGS.model_copy(update={"diverse": True, "cameras": 5})
+    cameras = [camera_of(settings, index) for index in range(6)]
+    assert [camera.model for camera in cameras] == ["S100", "P100"] * 3
+    assert cameras == [camera_of(settings.model_copy(), index) for index in range(6)]
+    for name in ("prnu_strength", "gain", "read_noise"):
+        assert len({getattr(camera, name) for camera in cameras}) == 6
+    for plain, phone in zip(cameras[::2], cameras[1::2], strict=True):
+        assert plain.noise_reduction == plain.sharpening == 0
+        assert min(phone.noise_reduction, phone.sharpening) > 0
+        assert plain.quality == 90 > phone.quality
+    other = camera_of(settings.model_copy(update={"seed": 4}), 0)
+    assert other.gain != cameras[0].gain
+
+
+def test_a_diverse_archive_has_diverse_forgeries(tmp_path):
+    settings = SETTINGS.model_copy(update={"diverse": True, "archive_images": 30})
+    summary = make_archive(tmp_path, settings)
+    assert [name.split("-")[1] for name in summary.cameras] == ["s100", "p100"]
+    sizes = []
+    for row in rows_of(tmp_path, "truth"):
+        if row["mask_uri"]:
+            with Image.open(tmp_path / row["mask_uri"]) as picture:
+                sizes.append((np.asarray(picture) > 0).mean())
+    assert 0.003 < min(sizes) < 0.02
+    assert 0.06 < max(sizes) < 0.16
+    drawn = [
+        forged_area(settings, job)[0]
+        for seed in range(40)
+        for job in plan(settings.model_copy(update={"seed": seed}))
+        if job.kind
+    ]
+    # Log-uniform: the median is the geometric mean of the ends.
+    assert np.median(drawn) == pytest.approx((0.004 * 0.15) ** 0.5, rel=0.2)
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

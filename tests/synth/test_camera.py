@@ -123,6 +123,63 @@ def test_demosaic_interpolates_a_plane_exactly_inside():
     np.testing.assert_array_equal(rgb[1:-1, 1:-1], planes[1:-1, 1:-1])
 
 
+def noise_of(camera: SimulatedCamera, scene: np.ndarray, iso: float = 1) -> np.ndarray:
+    """What differs between two exposures of one scene, gray."""
+    first, second = (camera.expose(scene, seed, iso).mean(axis=-1) for seed in (0, 1))
+    return first - second
+
+
+def test_noise_reduction_spares_texture_and_follows_the_sensitivity():
+    scene = constant(128, 128, (0.2, 0.2, 0.2))
+    scene[:, 64:] *= np.random.default_rng(0).uniform(0.3, 1.7, (128, 64, 1)).astype(np.float32)
+    plain, phone = SimulatedCamera(2, 128, 128), SimulatedCamera(2, 128, 128, noise_reduction=0.8)
+    for iso in (1, 4):
+        left = [
+            noise_of(phone, scene, iso)[:, part].std() / noise_of(plain, scene, iso)[:, part].std()
+            for part in (slice(0, 60), slice(68, 128))
+        ]
+        assert left[0] < 0.6
+        assert left[1] > 0.75
+
+
+def test_sharpening_raises_noise():
+    scene = constant(64, 64, (0.2, 0.2, 0.2))
+    plain, phone = SimulatedCamera(2, 64, 64), SimulatedCamera(2, 64, 64, sharpening=1)
+    assert noise_of(phone, scene).std() > 1.3 * noise_of(plain, scene).std()
+
+
+def test_sensitivity_raises_noise_and_leaves_prnu():
+    camera = SimulatedCamera(9, 512, 512, prnu_strength=0, gain=5e-4, read_noise=4e-3)
+    raw = camera.capture(constant(512, 512, (0, 0.2, 0)), 0, iso=3)
+    green = (raw[0::2, 1::2].astype(float) - BLACK) / RANGE
+    assert green.var() == pytest.approx(3 * 5e-4 * 0.2 + 9 * 4e-3**2, rel=0.03)
+    still = SimulatedCamera(8, 32, 32, gain=0, read_noise=0)
+    scene = constant(32, 32, (0.5, 0.5, 0.5))
+    np.testing.assert_array_equal(still.capture(scene, 0, iso=4), still.capture(scene, 0))
+
+
+def test_natural_photos_vary_in_sensitivity_and_flat_fields_do_not():
+    plain, varied = SimulatedCamera(5, 40, 40), SimulatedCamera(5, 40, 40, iso_stops=3)
+    np.testing.assert_array_equal(plain.flat_field(1), varied.flat_field(1))
+    noise = [np.abs(plain.natural(i).astype(int) - varied.natural(i)).mean() for i in range(12)]
+    assert max(noise) > 4 * min(noise)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_a_phone_of_any_size(height, width):
+    phone = SimulatedCamera(3, height, width, noise_reduction=1, sharpening=2, iso_stops=2)
+    assert phone.natural(0).shape == (height, width, 3)
+    assert phone.natural(0).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"noise_reduction": 1.1}, {"noise_reduction": -0.1}, {"sharpening": -1}]
+)
+def test_impossible_processing(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SimulatedCamera(0, 4, 4, **wrong)
+
+
 def test_demosaic_refuses_odd_sides():
     with pytest.raises(ValueError, match="even"):
         demosaic(np.zeros((3, 4), dtype=np.float32))
