@@ -43,7 +43,7 @@ class Tracker:
     """One MLflow run, addressed by its id: no global state, so threads and tests may have many."""
 
     def __init__(self, client: MlflowClient, run_id: str, store: str) -> None:
-        self._client = client
+        self.client = client
         self.run_id = run_id
         self.store = store
 
@@ -51,29 +51,29 @@ class Tracker:
         """Log numbers at a step."""
         now = _milliseconds()
         batch = [Metric(name, float(value), now, step) for name, value in values.items()]
-        self._client.log_batch(self.run_id, metrics=batch)
+        self.client.log_batch(self.run_id, metrics=batch)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
+        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
 
     def text(self, content: str, path: str) -> None:
         """Store text (a page, a config) as an artifact."""
-        self._client.log_text(self.run_id, content, path)
+        self.client.log_text(self.run_id, content, path)
 
     def figure(self, figure: Figure, path: str) -> None:
         """Store a plot as an artifact."""
-        self._client.log_figure(self.run_id, figure, path)
+        self.client.log_figure(self.run_id, figure, path)
 
     def picture(self, picture: PillowImage.Image, path: str) -> None:
         """Store a picture as an artifact."""
-        self._client.log_image(self.run_id, picture, path)
+        self.client.log_image(self.run_id, picture, path)
 
     def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
         """Store a table that MLflow can show."""
         with warnings.catch_warnings():  # MLflow's log_table is not made for pandas 3
             warnings.filterwarnings("ignore", "For backward compatibility, 'str' dtypes")
-            self._client.log_table(self.run_id, dict(columns), path)
+            self.client.log_table(self.run_id, dict(columns), path)
 
 
 @contextmanager
