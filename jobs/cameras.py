@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -66,7 +66,7 @@ def accumulate(
     skipped = []
     for row in rows:
         try:
-            used, image = _load(row, max_megapixels)
+            used, image = load_image(row, max_megapixels)
         except Exception as error:
             skipped.append(Skipped(row.image_id, explain(error)))
             continue
@@ -123,42 +123,61 @@ def write_fingerprint(folder: str, camera_id: str, sums: Sums, size: Size | None
 
 @ray.remote(num_cpus=1)
 def sample(
-    models: str, version: str, row: ManifestRow, max_megapixels: float
+    models: str,
+    version: str,
+    row: ManifestRow,
+    max_megapixels: float,
+    jpeg_quality: int | None = None,
 ) -> PristineSample | Skipped:
-    """Window statistics of one pristine image of a camera.
+    """Window statistics of one pristine image of a camera, recompressed where a quality is given.
 
     ``version`` is the digest of the library as the job found it.
     """
     try:
-        used, image = _load(row, max_megapixels)
-        return pristine_sample(
-            _library(models, version).model(str(row.camera_id)), used, image.pixels
-        )
+        used, image = load_image(row, max_megapixels)
+        model = library_at(models, version).model(str(row.camera_id))
+        return pristine_sample(model, used, image.pixels, jpeg_quality)
     except Exception as error:
         return Skipped(row.image_id, explain(error))
 
 
 @ray.remote(num_cpus=1)
 def write_trained(
-    models: str, camera_id: str, own: int, *samples: PristineSample | Skipped
+    models: str,
+    camera_id: str,
+    own: int,
+    *samples: PristineSample | Skipped,
+    predictor: str = "lse",
+    jpeg_quality: int | None = None,
+    image_gain: bool = True,
 ) -> dict[str, Any]:
-    """Train one camera's predictors and store its model; says what became of each image.
+    """Train one kind of predictor of a camera and store its model; says what became of each image.
 
-    The first ``own`` samples are the camera's, the rest are borrowed from other cameras.
+    The first ``own`` samples are the camera's, the rest are borrowed from other cameras. One task
+    at a time for a camera: what another wrote meanwhile would be lost.
     """
     skipped = [s for s in samples[:own] if isinstance(s, Skipped)]
     usable = [s for s in samples[:own] if isinstance(s, PristineSample)]
     others = [s for s in samples[own:] if isinstance(s, PristineSample)]
     library = CameraLibrary(models)
-    base = replace(library.model(camera_id), windows=(), false_alarms=(), left_out={})
     try:
-        model = train(base, usable, others)
+        model = train(
+            library.model(camera_id),
+            usable,
+            others,
+            predictor=predictor,
+            jpeg_quality=jpeg_quality,
+            image_gain=image_gain,
+        )
     except UserError as error:
         return {"camera_id": camera_id, "images": 0, "skipped": skipped, "error": str(error)}
     write_model(library.entry(camera_id).folder, model)
+    made = [
+        w for w in model.windows if (w.predictor.name, w.jpeg_quality) == (predictor, jpeg_quality)
+    ]
     return {
         "camera_id": camera_id,
-        "images": len(model.training),
+        "images": max(w.images for w in made),
         "skipped": skipped,
         "windows": [
             {
@@ -168,7 +187,7 @@ def write_trained(
                 "sigma1": w.sigma1,
                 "blocks": w.blocks,
             }
-            for w in model.windows
+            for w in made
         ],
         "left_out": dict(model.left_out),
         "false_alarms": [(a.image_id, a.area) for a in model.false_alarms],
@@ -210,12 +229,14 @@ def tree(items: Sequence[T], join: Callable[[T, T], T]) -> T:
     return level[0]
 
 
-def _load(row: ManifestRow, max_megapixels: float) -> tuple[UsedImage, Image]:
+def load_image(row: ManifestRow, max_megapixels: float) -> tuple[UsedImage, Image]:
+    """An image that a manifest names, with what is remembered of it."""
     evidence = fetch(row)
     image = decode(evidence.data, max_megapixels=max_megapixels)
     return UsedImage(row.image_id, evidence.sha256, len(evidence.data)), image
 
 
 @lru_cache(maxsize=1)
-def _library(models: str, version: str) -> CameraLibrary:
+def library_at(models: str, version: str) -> CameraLibrary:
+    """The library of camera models, opened once per process and version (its digest)."""
     return CameraLibrary(models)

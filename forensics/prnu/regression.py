@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -57,22 +57,33 @@ class Triangle:
         return max(float(predicted @ self.target) / energy, _MIN_GAIN) if energy > 0 else 1.0
 
 
-def fit(own: Sequence[Triangle], others: Sequence[Triangle] = ()) -> Floats:
-    """Coefficients (15,) of the design terms, for an image of the camera's average gain.
+class Regression(NamedTuple):
+    """Coefficients of the design terms, and what each image showed of them."""
+
+    theta: Floats  # (15,), for an image of the camera's average gain
+    gains: Floats  # one per image, the camera's own first, which average 1
+    weights: Floats  # how much each image counts
+
+
+def fit(
+    own: Sequence[Triangle], others: Sequence[Triangle] = (), with_gains: bool = True
+) -> Regression:
+    """Least squares over the windows of a camera's images, in turns with a gain per image.
 
     ``others`` are images of other cameras: they show how the features act where the camera's own
-    images are too few. Together they count as much as `BORROWED` images of the camera.
+    images are too few. Together they count as much as `BORROWED` images of the camera. Without
+    ``with_gains`` all gains are 1: the papers' plain least squares.
     """
     images = [*own, *others]
     borrowed = min(1.0, BORROWED / max(len(others), 1))
     weights = np.array([1.0] * len(own) + [borrowed] * len(others))
     gains = np.ones(len(images))
     theta = _solve(images, weights, gains)
-    for _ in range(_ROUNDS if len(images) > 1 else 0):
+    for _ in range(_ROUNDS if with_gains and len(images) > 1 else 0):
         gains = np.array([image.gain(theta) for image in images])
         gains /= gains[: len(own)].mean()
         theta = _solve(images, weights, gains)
-    return theta
+    return Regression(theta, gains, weights)
 
 
 def image_gain(rho: Any, rho_hat: Any, weights: Any = None) -> float:

@@ -14,7 +14,9 @@ from torch.nn.functional import avg_pool2d
 from forensics.arrays import to_tensor
 from forensics.prnu.camera_model import CameraModel, UsedImage
 from forensics.prnu.features import feature_planes
+from forensics.prnu.recompress import recompress
 from forensics.prnu.residual import gray, noise_residual
+from forensics.prnu.saturation import SATURATED, saturation_plane
 from forensics.records import NotApplicable
 
 WINDOWS = (32, 48, 64, 96, 128, 192, 256)  # pixels
@@ -26,22 +28,35 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class PristineSample:
-    """What the windows of one pristine image show, per window size."""
+    """What the windows of one pristine image show, per window size.
+
+    Saturated windows, which show nothing, are not among those to learn from.
+    """
 
     image: UsedImage
     features: Mapping[int, Floats]  # (n, 4)
     rho: Mapping[int, Floats]  # (n,) with the fingerprint in place
     rho_absent: Mapping[int, Floats]  # (m,) with the residual shifted away from it
-    audit_features: Floats  # (h, w, 4) of AUDIT_WINDOW windows, one per cell
+    audit_features: Floats  # (h, w, 4) of windows of the audit's size, one per cell
     audit_rho: Floats  # (h, w)
+    audit_saturation: Floats  # (h, w)
+    jpeg_quality: int | None = None  # recompressed at it; None: the image as it is
+
+    @property
+    def audit_window(self) -> int:
+        """Side of the audit's windows in pixels: `AUDIT_WINDOW`, or less in a small image."""
+        return min(AUDIT_WINDOW, max(self.features))
 
 
-def pristine_sample(model: CameraModel, image: UsedImage, rgb: Any) -> PristineSample:
+def pristine_sample(
+    model: CameraModel, image: UsedImage, rgb: Any, jpeg_quality: int | None = None
+) -> PristineSample:
     """Window statistics of a pristine image of the camera, uint8 (H, W, 3).
 
     Windows overlap by half. Where the fingerprint is absent (H0) is simulated by shifting the
     residual by multiples of `CELL` pixels, large and small, so that whatever repeats with the JPEG
-    grid is counted as chance. Raises `NotApplicable` where the size is not the fingerprint's.
+    grid is counted as chance. ``jpeg_quality``: recompress the image at it first. Raises
+    `NotApplicable` where the size is not the fingerprint's.
     """
     pixels = to_tensor(rgb)
     height, width = pixels.shape[:2]
@@ -52,6 +67,9 @@ def pristine_sample(model: CameraModel, image: UsedImage, rgb: Any) -> PristineS
         )
     if min(height, width) < 2 * WINDOWS[0]:
         raise NotApplicable(f"{image.image_id} is too small to train windows of {WINDOWS[0]} px")
+    if jpeg_quality is not None:
+        again = to_tensor(recompress(pixels.cpu().numpy(), jpeg_quality))
+        pixels = again.to(pixels.device)
     K = model.fingerprint.to(pixels.device)
     W = noise_residual(pixels, sigma=model.sigma, levels=model.levels)
     Z = K * gray(pixels)
@@ -59,6 +77,7 @@ def pristine_sample(model: CameraModel, image: UsedImage, rgb: Any) -> PristineS
     W, Z = W[:height, :width], Z[:height, :width]
     moments = _cells(torch.stack([W, Z, W * W, Z * Z, W * Z]))
     features = _cells(feature_planes(pixels)[:, :height, :width])
+    saturation = _cells(saturation_plane(pixels)[None, :height, :width])
     absent = [_shifted(W, Z, moments, shift) for shift in _shifts(height, width)]
     sizes = [size for size in WINDOWS if size <= min(height, width)]
     audit = min(AUDIT_WINDOW, sizes[-1])
@@ -67,7 +86,8 @@ def pristine_sample(model: CameraModel, image: UsedImage, rgb: Any) -> PristineS
         step = max(1, size // CELL // 2)
         rho = _correlation(_windows(moments, size, step)).ravel()
         f = _windows(features, size, step).flatten(1).mT
-        known = rho.isfinite()
+        unsaturated = _windows(saturation, size, step).ravel() < SATURATED
+        known = rho.isfinite() & unsaturated
         none = torch.cat([_correlation(_windows(m, size, step)).ravel() for m in absent])
         collected[size] = (_numpy(f[known]), _numpy(rho[known]), _numpy(none[none.isfinite()]))
     return PristineSample(
@@ -77,6 +97,8 @@ def pristine_sample(model: CameraModel, image: UsedImage, rgb: Any) -> PristineS
         rho_absent={size: values[2] for size, values in collected.items()},
         audit_features=_numpy(_windows(features, audit, 1).movedim(0, -1)),
         audit_rho=_numpy(_correlation(_windows(moments, audit, 1))),
+        audit_saturation=_numpy(_windows(saturation, audit, 1)[0]),
+        jpeg_quality=jpeg_quality,
     )
 
 

@@ -25,7 +25,7 @@ def image(
 
 def test_one_image_is_plain_least_squares() -> None:
     features, rho = image(0, noise=0.01)
-    theta = fit([Triangle.of(features, rho)])
+    theta = fit([Triangle.of(features, rho)]).theta
     plain = LSEPredictor().fit_features(features, rho, window=64).state()["theta"]
     np.testing.assert_allclose(theta, plain, atol=1e-9)
 
@@ -33,7 +33,8 @@ def test_one_image_is_plain_least_squares() -> None:
 def test_gains_are_told_from_the_function() -> None:
     gains = (0.5, 1.0, 1.5)
     images = [Triangle.of(*image(i, gain)) for i, gain in enumerate(gains)]
-    theta = fit(images)
+    theta, found, _ = fit(images)
+    np.testing.assert_allclose(found, gains, atol=1e-6)
     np.testing.assert_allclose(theta, THETA, atol=1e-6)  # the mean gain is 1
     np.testing.assert_allclose([i.gain(theta) for i in images], gains, atol=1e-6)
 
@@ -41,7 +42,7 @@ def test_gains_are_told_from_the_function() -> None:
 def test_other_cameras_give_the_function_and_not_the_strength() -> None:
     own = Triangle.of(*image(0, 1.0, n=8))  # too few windows for 15 terms
     others = [Triangle.of(*image(i, 3.0)) for i in range(1, 5)]
-    theta = fit([own], others)
+    theta = fit([own], others).theta
     np.testing.assert_allclose(theta, THETA, rtol=1e-3, atol=1e-5)
 
 
@@ -51,7 +52,7 @@ def test_many_others_do_not_drown_the_camera() -> None:
     for i in range(200):
         features, rho = image(100 + i)
         strange.append(Triangle.of(features, rho[::-1].copy()))
-    alone, helped = fit(own), fit(own, strange)
+    alone, helped = fit(own).theta, fit(own, strange).theta
     features, rho = image(99)
     terms = design(features.astype(np.float64))
     assert np.abs(terms @ helped - rho).mean() < 0.15 * rho.mean()

@@ -8,8 +8,8 @@ from typing import ClassVar, Protocol, Self
 
 import torch
 
-from forensics.arrays import Array
-from forensics.prnu.features import block_features, feature_maps, feature_planes
+from forensics.arrays import Array, to_tensor
+from forensics.prnu.features import FEATURES, block_features, feature_maps, feature_planes
 
 
 class Predictor(Protocol):
@@ -44,16 +44,33 @@ class Predictor(Protocol):
 class FeaturePredictor(ABC):
     """A predictor that sees nothing of a window but its four features."""
 
+    name: ClassVar[str]
+
     def __init__(self) -> None:
         self.window: int | None = None
 
     @abstractmethod
-    def fit_features(self, features: Array, rho: Array, window: int) -> Self:
-        """Learn from (N, 4) features and (N,) correlations of windows of that side (pixels)."""
+    def fit_features(
+        self, features: Array, rho: Array, window: int, weights: Array | None = None
+    ) -> Self:
+        """Learn from (N, 4) features and (N,) correlations of windows of that side (pixels).
+
+        ``weights``: (N,) how much each window counts, 0 or more; all alike if None. Raises
+        `UserError` where the windows are too few and `ValueError` for shapes that do not fit.
+        """
 
     @abstractmethod
     def predict_features(self, features: Array) -> Array:
         """float32 (...,) for (..., 4) features."""
+
+    @abstractmethod
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that was learned, as plain tensors."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: Mapping[str, torch.Tensor]) -> Self:
+        """A predictor as it was when `state` was taken."""
 
     def fit(self, blocks: Array, rho: Array) -> Self:
         """Learn from uint8 (N, w, w, 3) blocks; raises `UserError` where they are too few."""
@@ -68,3 +85,17 @@ class FeaturePredictor(ABC):
         if self.window is None:
             raise ValueError("this predictor has not been fitted")
         return self.predict_features(feature_maps(feature_planes(rgb), self.window, stride))
+
+
+def lessons(
+    features: Array, rho: Array, weights: Array | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What `FeaturePredictor.fit_features` is given, checked: float64 tensors on the CPU."""
+    f, target = (to_tensor(x).to("cpu", torch.float64) for x in (features, rho))
+    w = torch.ones_like(target) if weights is None else to_tensor(weights).to(target)
+    if f.shape != (len(target), len(FEATURES)) or not target.shape == w.shape == (len(target),):
+        shapes = ", ".join(str(tuple(x.shape)) for x in (f, target, w))
+        raise ValueError(f"features, rho and weights do not fit: {shapes}")
+    if not bool((w >= 0).all()):
+        raise ValueError("weights must not be negative")
+    return f, target, w

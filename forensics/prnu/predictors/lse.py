@@ -9,7 +9,7 @@ import torch
 
 from forensics.arrays import Array, like, to_tensor
 from forensics.prnu.features import DESIGN_TERMS, design
-from forensics.prnu.predictors.base import FeaturePredictor
+from forensics.prnu.predictors.base import FeaturePredictor, lessons
 from forensics.records import UserError
 
 
@@ -27,19 +27,21 @@ class LSEPredictor(FeaturePredictor):
         self._theta: torch.Tensor | None = None
         self._range = torch.tensor([-1.0, 1.0], dtype=torch.float64)
 
-    def fit_features(self, features: Array, rho: Array, window: int) -> Self:
+    def fit_features(
+        self, features: Array, rho: Array, window: int, weights: Array | None = None
+    ) -> Self:
         """Learn from (N, 4) features and (N,) correlations of windows of that side (pixels)."""
-        f = to_tensor(features).to("cpu", torch.float64)
-        target = to_tensor(rho).to("cpu", torch.float64)
-        if f.shape != (len(target), 4):
-            raise ValueError(f"features {tuple(f.shape)} and rho {tuple(target.shape)} do not fit")
+        f, target, w = lessons(features, rho, weights)
         if len(target) <= DESIGN_TERMS:
             raise UserError(
                 f"{len(target)} blocks of {window} px are too few for a predictor of "
                 f"{DESIGN_TERMS} terms; give more or larger pristine photos"
             )
+        root = w.sqrt()
         # Minimum norm where photos leave a term undetermined (no saturation, all one brightness).
-        theta = torch.linalg.lstsq(design(f), target, rcond=1e-10, driver="gelsd").solution
+        theta = torch.linalg.lstsq(
+            root[:, None] * design(f), root * target, rcond=1e-10, driver="gelsd"
+        ).solution
         return self.take(theta, f, window)
 
     def take(self, theta: torch.Tensor, features: Array, window: int) -> Self:
