@@ -2,45 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import Field
 
 from forensics.detectors import Resources, Subject
+from forensics.localize.crf import CRFSettings, rgb_at, segment
 from forensics.localize.signals import Signals
+from forensics.localize.strategies import SEGMENTS, WINDOW, Strategy, localize
 from forensics.localize.threshold import TAU, score, stm
-from forensics.localize.windows import sliding_window
-from forensics.prnu.camera import CameraSettings, Match, bytes_to_match, match, rank, too_weak
-from forensics.prnu.camera_model import WindowModel
-from forensics.prnu.library import CameraLibrary
+from forensics.prnu.camera import CameraSettings, bytes_to_match
+from forensics.prnu.camera_model import CameraModel, WindowModel
 from forensics.prnu.residual import gray
+from forensics.prnu.saturation import SATURATED, saturation_plane
+from forensics.prnu.source import source_camera
 from forensics.records import Finding, Map, NotApplicable, UserError
+
+_PLANES = 18  # float32 planes of the image that are held at once, at most
 
 
 class PrnuSettings(CameraSettings):
     """Tampering localization by the camera fingerprint."""
 
-    window: int = Field(default=128, gt=0, description="side of the sliding window in pixels")
+    strategy: Strategy = Field(
+        default="sw-ss",
+        description="pixels judged together: sw-ss one sliding window, sw-sg the pixels of it that "
+        "are like its centre, sw-ms windows of all sizes, s-slic superpixels, m-slic of all sizes",
+    )
+    predictor: Literal["best", "lse", "ffn", "cnn"] = Field(
+        default="best", description="what predicts the correlation; best: the smallest error"
+    )
+    window: int = Field(
+        default=WINDOW, gt=0, description="side of the window of sw-ss and sw-sg in pixels"
+    )
+    segments: int = Field(default=SEGMENTS, gt=0, description="superpixels of s-slic")
     stride: int = Field(default=8, gt=0, description="side of a cell of the maps in pixels")
+    decision: Literal["stm", "crf"] = Field(
+        default="stm", description="stm threshold and morphology, crf a random field"
+    )
     tau: float = Field(
         default=TAU, gt=0, lt=1, description="tampering probability from which to decide"
     )
     min_region_px: int = Field(
-        default=64, ge=0, description="side of the smallest region in pixels"
+        default=64, ge=0, description="stm: side of the smallest region in pixels"
     )
     dilation_px: int = Field(
-        default=20, ge=0, description="diameter by which regions grow in pixels"
+        default=20, ge=0, description="stm: diameter by which regions grow in pixels"
     )
+    crf: CRFSettings = CRFSettings()
 
 
 class PrnuDetector:
     """Probability per cell that the camera's fingerprint is missing, and the decision from it.
 
     The camera is the one the manifest names, else (or if it is not known) the one the fingerprints
-    point to. An image
-    whose fingerprint is not found as a whole is not examined: all of it would look tampered.
+    point to. An image whose fingerprint is not found as a whole is not examined: all of it would
+    look tampered. Neither is one that is saturated nearly everywhere.
     """
 
     name: ClassVar[str] = "prnu"
@@ -50,12 +71,16 @@ class PrnuDetector:
         "camera_id": pa.string(),
         "offset_y": pa.int32(),
         "offset_x": pa.int32(),
-        "window": pa.int32(),
-        "predictor": pa.string(),
+        "strategy": pa.string(),
+        "windows": pa.list_(pa.int32()),
+        "predictors": pa.list_(pa.string()),
+        "predictor_qualities": pa.list_(pa.int32()),
+        "decided_by": pa.string(),
         "tau": pa.float64(),
         "rho_mean": pa.float64(),
         "rho_hat_mean": pa.float64(),
         "gain": pa.float64(),
+        "saturated_fraction": pa.float64(),
     }
 
     def __init__(self, settings: PrnuSettings, resources: Resources) -> None:
@@ -72,9 +97,10 @@ class PrnuDetector:
             )
         if self._library is None:
             raise NotApplicable("no fingerprints: the setting camera_models is not given")
-        found = self._camera(subject, self._library)
+        saturated = _saturated(subject)
+        found = source_camera(subject, self._library, settings)
         model = self._library.model(found.camera_id)
-        window = _window_model(model.window, settings.window, subject.image.jpeg_quality)
+        models = self._models(model, subject.image.jpeg_quality)
         rows = slice(found.offset_y, found.offset_y + height)
         columns = slice(found.offset_x, found.offset_x + width)
         signals = Signals(
@@ -82,15 +108,16 @@ class PrnuDetector:
             W=subject.residual(model.sigma, model.levels),
             Z=model.fingerprint[rows, columns] * gray(subject.pixels),
         )
-        maps = sliding_window(signals, window, settings.stride)
-        probability = maps.probability.cpu().numpy()
-        decision = stm(
-            probability,
+        maps = localize(
+            settings.strategy,
+            signals,
+            models,
             settings.stride,
-            settings.tau,
-            settings.min_region_px,
-            settings.dilation_px,
+            window=settings.window,
+            segments=settings.segments,
         )
+        probability = maps.probability.cpu().numpy()
+        decision = self._decide(probability, signals)
         return Finding(
             score=score(probability, settings.stride, settings.min_region_px),
             values={
@@ -99,12 +126,16 @@ class PrnuDetector:
                 "camera_id": found.camera_id,
                 "offset_y": found.offset_y,
                 "offset_x": found.offset_x,
-                "window": window.window,
-                "predictor": window.predictor.name,
+                "strategy": settings.strategy,
+                "windows": [model.window for model in models],
+                "predictors": [model.predictor.name for model in models],
+                "predictor_qualities": [model.jpeg_quality for model in models],
+                "decided_by": settings.decision,
                 "tau": settings.tau,
                 "rho_mean": float(maps.rho.mean()),
                 "rho_hat_mean": float(maps.rho_hat.mean()),
                 "gain": maps.gain,
+                "saturated_fraction": saturated,
             },
             maps=(
                 Map("probability", settings.stride, probability),
@@ -118,36 +149,41 @@ class PrnuDetector:
 
     def bytes_needed(self, height: int, width: int) -> int:
         """What finding the camera takes, and the planes behind the maps."""
-        return bytes_to_match(self._library, height, width) + 15 * height * width
+        return bytes_to_match(self._library, height, width) + _PLANES * 4 * height * width
 
-    def _camera(self, subject: Subject, library: CameraLibrary) -> Match:
-        """The camera whose fingerprint the image is held against."""
-        claimed = subject.row.camera_id
+    def _models(self, model: CameraModel, jpeg_quality: int | None) -> Sequence[WindowModel]:
+        """The predictors to use; SW-SS needs only that of its window."""
         settings = self._settings
-        if claimed is None or claimed not in library:  # then the fingerprints have the word
-            best = rank(subject, library, settings)[0]
-            if settings.over(best) < 1:
-                raise NotApplicable(f"no known camera: {too_weak(best, settings)}")
-            return best
-        entry = library.entry(claimed)
-        height, width = subject.image.height, subject.image.width
-        if height > entry.height or width > entry.width:
-            raise NotApplicable(
-                f"{width}x{height} pixels do not fit the fingerprint of {claimed} "
-                f"({entry.width}x{entry.height}): resized, rotated, or from another camera"
+        predictor = None if settings.predictor == "best" else settings.predictor
+        try:
+            if settings.strategy == "sw-ss":
+                return [model.window(settings.window, jpeg_quality, predictor)]
+            return model.sizes(jpeg_quality, predictor)
+        except UserError as error:
+            raise NotApplicable(str(error)) from None
+
+    def _decide(self, probability: NDArray[Any], signals: Signals) -> NDArray[np.bool_]:
+        settings = self._settings
+        if settings.decision == "crf":
+            colours = rgb_at(signals.rgb, settings.stride).cpu().numpy()
+            decision: NDArray[np.bool_] = segment(
+                probability, colours, settings.tau, **settings.crf.model_dump()
             )
-        best = match(subject, library, [entry])[0]
-        if settings.over(best) < 1:
-            raise NotApplicable(
-                f"the image as a whole lacks the fingerprint of {claimed}: "
-                f"{too_weak(best, settings)}; another camera, or resized"
-            )
-        return best
+            return decision
+        return stm(
+            probability,
+            settings.stride,
+            settings.tau,
+            settings.min_region_px,
+            settings.dilation_px,
+        )
 
 
-def _window_model(get: Any, window: int, jpeg_quality: int | None) -> WindowModel:
-    try:
-        model: WindowModel = get(window, jpeg_quality)
-    except UserError as error:
-        raise NotApplicable(str(error)) from None
-    return model
+def _saturated(subject: Subject) -> float:
+    """Part of the image that is saturated; raises `NotApplicable` where that is nearly all."""
+    fraction = float(saturation_plane(subject.pixels).mean())
+    if fraction >= SATURATED:
+        raise NotApplicable(
+            f"{fraction:.0%} of the image is saturated, where no fingerprint can show"
+        )
+    return fraction
