@@ -114,11 +114,18 @@ class Bench:
                 }
         return table
 
-    def blind(self, camera: str, photo: str) -> CameraModel | None:
-        """The camera's model as trained without one photo; None where it has no other."""
+    def held_out(
+        self, camera: str, photo: str
+    ) -> tuple[list[PristineSample], list[PristineSample]]:
+        """What one photo may be judged by: the camera's other photos, and what it may borrow."""
         own = [s for s in self.samples[camera] if s.image.image_id != photo]
         others = [s for c, samples in self.samples.items() if c != camera for s in samples]
-        return train(self.models[camera], own, others if self.pool else ()) if own else None
+        return own, others if self.pool else []
+
+    def blind(self, camera: str, photo: str) -> CameraModel | None:
+        """The camera's model as trained without one photo; None where it has no other."""
+        own, others = self.held_out(camera, photo)
+        return train(self.models[camera], own, others) if own else None
 
     def detectors(self, folder: Path) -> Iterator[tuple[str, Path, PrnuDetector | None]]:
         """Per natural photo: its camera, its path, and a detector that has not seen it."""
