@@ -10,9 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from forensics.prnu.predictors.base import FeaturePredictor, Predictor
+from forensics.prnu.predictors.cnn import CNNPredictor
 from forensics.prnu.predictors.lse import LSEPredictor
 
-__all__ = ["PREDICTORS", "FeaturePredictor", "LSEPredictor", "Predictor"]
+__all__ = ["PREDICTORS", "CNNPredictor", "FeaturePredictor", "LSEPredictor", "Predictor"]
 
-PREDICTORS: dict[str, type[Any]] = {LSEPredictor.name: LSEPredictor}
+PREDICTORS: dict[str, type[Any]] = {
+    predictor.name: predictor for predictor in (LSEPredictor, CNNPredictor)
+}
 """Name as written in a camera model -> class."""
