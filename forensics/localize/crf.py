@@ -20,7 +20,7 @@ from pydantic import Field
 
 from forensics.arrays import Array, like, to_tensor
 from forensics.config import Settings
-from forensics.localize.cells import cell_means
+from forensics.localize.cells import cell_pixels, cell_sums
 
 Floats = NDArray[np.float64]
 
@@ -115,8 +115,8 @@ def rgb_at(rgb: Array, stride: int) -> Array:
     t = to_tensor(rgb)
     if t.ndim != 3 or t.shape[2] != 3:
         raise ValueError(f"colours are (H, W, 3), not {tuple(t.shape)}")
-    channels = [cell_means(t[..., k].to(torch.float32), stride) for k in range(3)]
-    return like(rgb, torch.stack(channels, dim=-1))
+    pixels = cell_pixels(int(t.shape[0]), int(t.shape[1]), stride).to(t.device)
+    return like(rgb, cell_sums(t, stride, (0, 1)).to(torch.float32) / pixels[..., None])
 
 
 def _arrays(probability: Any, rgb: Any) -> tuple[Floats, Floats]:
