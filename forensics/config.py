@@ -121,6 +121,10 @@ def _reject_unknown(model: type[BaseModel], values: Mapping[str, Any], where: st
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
+    """The settings behind an annotation that is a section, or one that may be left out."""
+    if isinstance(annotation, types.UnionType):
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
+        return _section(kinds[0]) if len(kinds) == 1 else None
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return None

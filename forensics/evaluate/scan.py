@@ -72,14 +72,18 @@ class Target:
 
     def tally(self, item: Map) -> Tally:
         """Pixels per value of a map of this image."""
-        height, width = self.forged.shape
-        areas = cell_areas(height, width, item.stride)
-        _check_shape(item, areas.shape)
+        forged, pristine = self.cells(item.stride)
+        _check_shape(item, forged.shape)
+        return tally(item.values, forged, pristine)
+
+    def cells(self, stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Forged and pristine pixels that count, in each ``stride`` x ``stride`` cell."""
         if self.valid is None:
-            forged = cell_counts(self.forged, item.stride)
-            return tally(item.values, forged, areas - forged)
-        forged = cell_counts(self.forged & self.valid, item.stride)
-        return tally(item.values, forged, cell_counts(self.valid, item.stride) - forged)
+            height, width = self.forged.shape
+            forged = cell_counts(self.forged, stride)
+            return forged, cell_areas(height, width, stride) - forged
+        forged = cell_counts(self.forged & self.valid, stride)
+        return forged, cell_counts(self.valid, stride) - forged
 
 
 def evaluate_shard(
@@ -115,7 +119,8 @@ def evaluate_shard(
                     if row["label"] == PRISTINE:
                         record |= _false_alarm(row, found)
                     elif row["mask_uri"] is not None:
-                        target = target or _target(row, border)
+                        size = row["height"], row["width"]
+                        target = target or read_target(row["mask_uri"], *size, border)
                         record |= _pixels(target, found)
                 except Problem as problem:
                     record["problem"] = str(problem)
@@ -157,6 +162,19 @@ def read_mask(uri: str, height: int, width: int) -> NDArray[np.bool_]:
     return np.asarray(pixels.max(axis=2) > 127)
 
 
+def read_target(uri: str, height: int, width: int, border: Border) -> Target:
+    """Where a forged image of that size is forged. Raises `Problem` where the mask cannot say."""
+    forged = read_mask(uri, height, width)
+    if not forged.any():
+        raise Problem(f"mask {uri} marks no pixel (none is above 127), but the image is forged")
+    if border == "count":
+        return Target(forged)
+    valid = away_from_border(forged)
+    if not (forged & valid).any():
+        raise Problem(f"mask {uri} is too narrow: border=trufor leaves no forged pixel")
+    return Target(forged, valid)
+
+
 def _known(row: ManifestRow | None) -> dict[str, str]:
     """What a row of the truth says; what it leaves open stays as in the report."""
     names = ("label", "mask_uri", "source", "camera_id")
@@ -173,19 +191,6 @@ def _record(row: Mapping[str, Any], detector: str) -> dict[str, Any]:
         "detector": detector,
         "ranked": None if rank is None else [match["camera_id"] for match in rank],
     }
-
-
-def _target(row: Mapping[str, Any], border: Border) -> Target:
-    uri = row["mask_uri"]
-    forged = read_mask(uri, row["height"], row["width"])
-    if not forged.any():
-        raise Problem(f"mask {uri} marks no pixel (none is above 127), but the image is forged")
-    if border == "count":
-        return Target(forged)
-    valid = away_from_border(forged)
-    if not (forged & valid).any():
-        raise Problem(f"mask {uri} is too narrow: border=trufor leaves no forged pixel")
-    return Target(forged, valid)
 
 
 def _pixels(target: Target, found: list[dict[str, Any]]) -> dict[str, Any]:
