@@ -1,52 +1,40 @@
-"""Compare a finished scan with the truth: how well every detector did, on which images.
+"""How well: a finished scan against the truth, or a study of the papers on your own cameras.
 
     python -m jobs.evaluate --run case/scan --truth truth.parquet
     python -m jobs.evaluate --run s3://bucket/run-1 --border trufor
+    python -m jobs.evaluate --config configs/evaluate_strategies.yaml
     ray job submit --working-dir . -- python -m jobs.evaluate --config configs/evaluate.yaml
 
 The truth is a manifest with ``label`` (forged or pristine), ``mask_uri``, ``source`` (kind of
-forgery) and ``camera_id``, joined by ``image_id``. What it leaves open, and all if there is none,
-is taken from the scan's own manifest. Exit code 0: everything was compared; 1: shards, images or
-masks are missing, and the output says which; 2: bad input, nothing was written.
+forgery) and ``camera_id``. For a run it is joined by ``image_id``; what it leaves open, and all if
+there is none, is taken from the scan's own manifest. A study judges the images of the truth itself,
+in all variants it is asked for: ``prediction`` compares predictors on pristine photos,
+``localization`` compares ways to find forged pixels. Exit code 0: everything was compared; 1:
+shards, images or masks are missing or damaged, or a variant judged no image, and the output says
+which; 2: bad input, nothing was written.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import tempfile
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
-from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import ray
 from pydantic import Field
 
-from forensics import manifest, storage
 from forensics.config import Settings
-from forensics.evaluate import plots
-from forensics.evaluate.scan import FORGED, PRISTINE, RECORDS, Border, evaluate_committed
-from forensics.evaluate.summary import NOT_GIVEN, PIXEL_MEASURES, pixel_rows, summarise
-from forensics.records import ManifestRow, UserError
-from forensics.run import Run, load_run
-from jobs.cluster import Pool, PoolSettings, connected
-from jobs.entry import INCOMPLETE, OK, run_job
-from jobs.progress import Progress
-from jobs.tracking import Tracker, TrackingSettings, tracked
-
-_NAMED = 10
-_QUEUED = 2  # shards per worker, one at work and one waiting
+from forensics.evaluate.scan import Border
+from forensics.evaluate.study.settings import LocalizationStudy, PredictionStudy
+from forensics.records import UserError
+from jobs.cluster import PoolSettings
+from jobs.entry import run_job
+from jobs.evaluate_run import evaluate_run
+from jobs.studies import evaluate_study
+from jobs.tracking import TrackingSettings
 
 
 class EvaluateJob(Settings):
-    """An evaluation: which run, against which truth."""
+    """An evaluation: of which run or which study, against which truth."""
 
-    run: str = Field(description="URI of the run's folder")
+    run: str | None = Field(None, description="URI of the run's folder, to evaluate a scan")
+    prediction: PredictionStudy | None = Field(None, description="study of predictors")
+    localization: LocalizationStudy | None = Field(None, description="study of localization")
     truth: str | None = Field(
         default=None, description="URI of the manifest of truth [the run's own]"
     )
@@ -62,230 +50,18 @@ class EvaluateJob(Settings):
 
 
 def evaluate(job: EvaluateJob) -> int:
-    """Evaluate the run; returns the exit code."""
-    run = load_run(job.run)
-    shards = sorted(run.committed())
-    if not shards:
-        raise UserError(f"{job.run} has no finished shard yet; run jobs.scan first")
-    truth = read_truth(job.truth) if job.truth else {}
-    output = job.output or storage.join(job.run, "evaluation")
-    on_cpus = job.pool.model_copy(update={"gpus_per_worker": 0.0})
-    with (
-        tracked("evaluate", job, job.tracking, job.run) as tracker,
-        connected(on_cpus) as pool,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        tracker.tags({"forensics.run": job.run, "forensics.digest": run.digest})
-        path = str(Path(folder) / "images.parquet")
-        missing = _write_records(_evaluated(run, shards, truth, job.border, pool), truth, path, run)
-        records = pq.read_table(path)
-        if truth and len(missing) == len(truth):
-            raise UserError(_nothing_in_common(job, missing, records))
-        summary = {
-            "run": job.run,
-            "digest": run.digest,
-            "border": job.border,
-            "shards": {"evaluated": len(shards), "of": run.shards},
-            "truth": {"uri": job.truth, "rows": len(truth), "not_in_run": len(missing)},
-            "not_in_run": missing[:_NAMED],
-            **summarise(records),
-        }
-        text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-        storage.write_file(storage.join(output, "images.parquet"), path)
-        storage.write(storage.join(output, "summary.json"), text.encode())
-        tracker.text(text, "summary.json")
-        _track(tracker, summary, records)
-    for line in _lines(summary):
-        print(line)
-    print(f"-> {output}")
-    whole = len(shards) == run.shards and not missing and not summary["problems"]["count"]
-    return OK if whole else INCOMPLETE
-
-
-def read_truth(uri: str) -> dict[str, ManifestRow]:
-    """The rows of a manifest of truth by image_id. Raises `UserError` where an id repeats."""
-    rows: dict[str, ManifestRow] = {}
-    twice: Counter[str] = Counter()
-    for row in manifest.read(uri):
-        twice[row.image_id] += row.image_id in rows
-        rows[row.image_id] = row
-    if repeated := [image_id for image_id, count in twice.items() if count]:
-        raise UserError(
-            f"{uri}: image_id must be unique, but {len(repeated)} occur more than once: "
-            f"{_named(repeated)}. Rename or remove them."
-        )
-    return rows
-
-
-def _evaluated(
-    run: Run, shards: Iterable[int], truth: Mapping[str, ManifestRow], border: Border, pool: Pool
-) -> Iterator[pa.Table]:
-    """Records of the shards, in their order; a few shards are at work at any time."""
-    reader = manifest.ShardReader(run.manifest_uri, run.shard_rows)
-    task = ray.remote(num_cpus=pool.cpus_per_worker)(evaluate_committed)
-    waiting, running = iter(shards), deque[Any]()
-    while True:
-        for shard in islice(waiting, _QUEUED * pool.workers - len(running)):
-            ids = [row.image_id for row in reader.read(shard)] if truth else []
-            known = {image_id: truth[image_id] for image_id in ids if image_id in truth}
-            running.append(task.remote(run, shard, known, border))
-        if not running:
-            return
-        result = ray.get(running.popleft())
-        if isinstance(result, str):
-            raise UserError(result)
-        yield result
-
-
-def _write_records(
-    tables: Iterable[pa.Table], truth: Mapping[str, ManifestRow], path: str, run: Run
-) -> list[str]:
-    """Write the records to a local file; returns the ids of the truth that had none."""
-    left = dict.fromkeys(truth)
-    with (
-        pq.ParquetWriter(path, RECORDS, compression="zstd") as writer,
-        Progress(total=run.rows) as progress,
-    ):
-        for table in tables:
-            writer.write_table(table)
-            ids = pc.unique(table["image_id"]).to_pylist()
-            for image_id in ids:
-                left.pop(image_id, None)
-            progress.add(len(ids))
-    return list(left)
-
-
-def _track(tracker: Tracker, summary: Mapping[str, Any], records: pa.Table) -> None:
-    """Metrics, the table and the figures."""
-    tracker.metrics(dict(_metrics(summary)))
-    if rows := pixel_rows(summary):
-        tracker.table({name: [row[name] for row in rows] for name in rows[0]}, "pixels.json")
-    found = summary["detectors"]
-    curves = {name: d["f1_curve"] for name, d in found.items() if d["f1_curve"]}
-    if curves:
-        shown = {name: (curve["thresholds"], curve["f1"]) for name, curve in curves.items()}
-        tracker.figure(plots.f1_curves(shown), "f1_curve.png")
-    rocs = {name: d["image"] for name, d in found.items() if d["image"]["roc"]}
-    if rocs:
-        lines = {n: (i["roc"]["fpr"], i["roc"]["tpr"], i["auc"]) for n, i in rocs.items()}
-        tracker.figure(plots.roc_curves(lines), "roc.png")
-    for name in found:
-        own = records.filter(pc.equal(records["detector"], name))
-        if kinds := _grouped(own, "source", "f1_best"):
-            title = f"{name}: pixel F1 at the best threshold, by kind of forgery"
-            tracker.figure(plots.boxes(kinds, title, "F1"), f"{name}/f1_best.png")
-        if scores := _grouped(own, "label", "score"):
-            tracker.figure(plots.histogram(scores, name, "score"), f"{name}/scores.png")
-        if peaks := _grouped(own, "status", "pce"):
-            figure = plots.log_histogram(peaks, f"{name}: best camera of each image", "PCE")
-            tracker.figure(figure, f"{name}/pce.png")
-
-
-def _metrics(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Numbers by name: ``prnu.f1_best.mean``, ``prnu.f1_best.splice``, ``prnu.auc`` …"""
-    for detector, found in summary["detectors"].items():
-        values: dict[str, float | None] = {"abstention_rate": found["abstention_rate"]}
-        for name in PIXEL_MEASURES:
-            measure = found["pixel"][name]
-            values |= {f"{name}.{kind}": m["mean"] for kind, m in measure["source"].items()}
-            values |= {
-                f"{name}.camera.{camera}": m["mean"] for camera, m in measure["camera_id"].items()
-            }
-            values |= {f"{name}.mean": measure["mean"], f"{name}.n": measure["n"] or None}
-        for name in ("auc", "balanced_accuracy_decision", "balanced_accuracy_best"):
-            values[name] = found["image"][name]
-        for name in ("mean", "max"):
-            values[f"false_alarm_area.{name}"] = found["false_alarm_area"][name]
-        if found["f1_curve"]:
-            values["f1_curve.max"] = found["f1_curve"]["max"]
-        if identified := found["identification"]:
-            values["accuracy"] = identified["accuracy"]
-            values["answered"] = identified["answered"]
-        for name, value in values.items():
-            if value is not None:
-                yield re.sub(r"[^\w\-. /]", "_", f"{detector}.{name}"), value
-
-
-def _grouped(records: pa.Table, group: str, name: str) -> dict[str, list[float]]:
-    measured = records.filter(pc.is_valid(records[name]))
-    groups: dict[str, list[float]] = {}
-    pairs = zip(measured[group].to_pylist(), measured[name].to_pylist(), strict=True)
-    for key, value in pairs:
-        groups.setdefault(NOT_GIVEN if key is None else key, []).append(value)
-    return dict(sorted(groups.items()))
-
-
-def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
-    """The summary for people."""
-    labels = ", ".join(f"{label} {count}" for label, count in summary["labels"].items())
-    shards = summary["shards"]
-    yield f"{summary['images']} images ({labels}), {shards['evaluated']} of {shards['of']} shards"
-    if not summary["labels"].keys() & {FORGED, PRISTINE}:
-        yield "no image is labelled forged or pristine: give the labels in a manifest with --truth"
-    if count := summary["truth"]["not_in_run"]:
-        named = _named(summary["not_in_run"], count)
-        yield f"{count} rows of the truth are not in the run: {named}"
-    rows = pixel_rows(summary)
-    for name, found in summary["detectors"].items():
-        yield from _detector_lines(name, found, [row for row in rows if row["detector"] == name])
-    problems = summary["problems"]
-    if problems["count"]:
-        yield f"{problems['count']} could not be compared:"
-        for problem in problems["examples"]:
-            yield "  {image_id} ({detector}): {problem}".format(**problem)
-
-
-def _detector_lines(
-    name: str, found: Mapping[str, Any], rows: list[dict[str, Any]]
-) -> Iterator[str]:
-    total: Counter[str] = sum((Counter(c) for c in found["status"].values()), Counter())
-    yield f"{name}: " + ", ".join(f"{status} {count}" for status, count in sorted(total.items()))
-    if rows:
-        width = max(len(row["images"]) for row in rows)
-        yield f"  {'pixels':<{width}}     n" + "".join(f"{m:>13}" for m in PIXEL_MEASURES)
-        for row in rows:
-            numbers = "".join(f"{_shown(row[measure]):>13}" for measure in PIXEL_MEASURES)
-            yield f"  {row['images']:<{width}} {row['n']:5d}{numbers}"
-    if curve := found["f1_curve"]:
-        yield f"  one threshold for all: F1 {curve['max']:.3f} at {curve['best_threshold']:.2f}"
-    image, alarms = found["image"], found["false_alarm_area"]
-    if image["forged"] + image["pristine"]:
-        yield (
-            f"  images: AUC {_shown(image['auc'])} ({image['forged']} forged, {image['pristine']} "
-            f"pristine), balanced accuracy {_shown(image['balanced_accuracy_decision'])} as "
-            f"decided, {_shown(image['balanced_accuracy_best'])} at the best threshold "
-            f"({_shown(image['best_threshold'])})"
-        )
-    if alarms["n"]:
-        worst = next(iter(alarms["worst"]), None)
-        yield (
-            f"  false alarms: {alarms['mean']:.2%} of the area of {alarms['n']} pristine images, "
-            f"at most {alarms['max']:.2%}" + (f" ({worst})" if worst else "")
-        )
-    if who := found["identification"]:
-        known, unknown = who["known_cameras"], who["unknown_cameras"]
-        yield (
-            f"  cameras: {who['correct']} of {who['answered']} answers are right; known cameras: "
-            f"{known['wrong']} wrong, {known['abstained']} abstained; unknown cameras: "
-            f"{unknown['named']} named, {unknown['abstained']} abstained"
-        )
-
-
-def _nothing_in_common(job: EvaluateJob, missing: list[str], records: pa.Table) -> str:
-    there = pc.unique(records["image_id"]).to_pylist()
-    return (
-        f"no image_id of {job.truth} occurs in {job.run}: the truth has {_named(missing[:3])}, the "
-        f"run {_named(there[:3])}. Give both the same ids."
-    )
-
-
-def _named(ids: list[str], count: int | None = None) -> str:
-    rest = (count or len(ids)) - len(ids[:_NAMED])
-    return ", ".join(ids[:_NAMED]) + (f" and {rest} more" if rest else "")
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    """Evaluate the run or the study; returns the exit code."""
+    asked = {"run": job.run, "prediction": job.prediction, "localization": job.localization}
+    given = [name for name, value in asked.items() if value is not None]
+    if len(given) != 1:
+        have = f"{' and '.join(given)} are given" if given else "none is given"
+        raise UserError(f"an evaluation needs exactly one of {', '.join(asked)}; {have}")
+    if job.run is not None:
+        return evaluate_run(job, job.run)
+    study = job.prediction or job.localization
+    if study is None:
+        raise UserError("no study is given")
+    return evaluate_study(job, study)
 
 
 if __name__ == "__main__":
