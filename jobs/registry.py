@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from forensics import __version__
 from forensics.prnu.camera_model import WindowModel
 from jobs.tracking import Tracker
+from jobs.train_plan import label
 
 _CODE = Path(__file__).with_name("predictor_pyfunc.py")
 
@@ -26,10 +27,10 @@ _CODE = Path(__file__).with_name("predictor_pyfunc.py")
 def register_predictor(tracker: Tracker, camera_id: str, model: WindowModel) -> str:
     """A new version of the camera's predictor, from the tracker's run; returns its URI.
 
-    The registered name says camera, predictor, window and JPEG quality. Whoever loads it needs
-    this package and ``mlflow.pyfunc.load_model``; blocks are uint8 (n, window, window, 3).
+    Its name is such as ``prnu-<camera>-cnn-128-q85``. Whoever loads it needs this package and
+    ``mlflow.pyfunc.load_model``; blocks are uint8 (n, window, window, 3).
     """
-    client, name = tracker.client, registered_name(camera_id, model)
+    client, name = tracker.client, f"prnu-{label(camera_id, model)}"
     card = {
         "camera_id": camera_id,
         "predictor": model.predictor.name,
@@ -55,12 +56,6 @@ def register_predictor(tracker: Tracker, camera_id: str, model: WindowModel) -> 
         name, logged.artifact_location, tracker.run_id, tags, model_id=logged.model_id
     )
     return f"models:/{name}/{version.version}"
-
-
-def registered_name(camera_id: str, model: WindowModel) -> str:
-    """Such as ``prnu-<camera>-cnn-128`` and ``prnu-<camera>-cnn-128-q85``."""
-    quality = "" if model.jpeg_quality is None else f"-q{model.jpeg_quality}"
-    return f"prnu-{camera_id}-{model.predictor.name}-{model.window}{quality}"
 
 
 def save(folder: Path, model: WindowModel, card: dict[str, Any]) -> None:

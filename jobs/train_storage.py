@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import io
 import posixpath
+import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
 
 from forensics import storage
+from forensics.storage.uri import parse
 
 
 def file_system(root: str) -> Any:
@@ -25,7 +29,7 @@ def file_system(root: str) -> Any:
 
 
 @dataclass(frozen=True)
-class _Handler(fs.FileSystemHandler):
+class _Handler(fs.FileSystemHandler):  # type: ignore[misc]
     """Folders are what lies below them, as on S3: making one does nothing."""
 
     root: str
@@ -121,6 +125,11 @@ class _Output(io.BytesIO):
 
 
 def clear(uri: str) -> None:
-    """Delete everything below a folder."""
+    """Delete everything below a folder, and a local folder itself."""
     for entry in list(storage.list(uri)):
         storage.delete(entry.uri)
+    at = parse(uri)
+    if at.scheme == "file":
+        shutil.rmtree(at.path, ignore_errors=True)
+        with suppress(OSError):  # the folder that holds it, once it is empty
+            Path(at.path).parent.rmdir()

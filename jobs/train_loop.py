@@ -1,0 +1,104 @@
+"""What every worker of a network's training runs: the plain loop, with checkpoints and reports."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from numpy.typing import NDArray
+from ray.train import Checkpoint
+
+from forensics.prnu.blocks import ImageBlocks
+from forensics.prnu.predictors.cnn import CNNPredictor
+from forensics.prnu.predictors.network import CNNSettings, CorrelationNetwork
+from forensics.records import UserError
+from forensics.train.peers import Peers
+from forensics.train.regression import Regression, TrainingSettings
+
+_STATE = "state.pt"
+_BATCH = 256  # blocks predicted at once
+
+
+def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
+    """Train to the last epoch, from the checkpoint if there is one.
+
+    Args:
+        config: ``blocks``, references of `ImageBlocks`; ``gains``, one each; ``window``;
+            ``network`` and ``training``, settings as JSON.
+
+    Returns:
+        On the first worker: ``state`` of the predictor, ``history`` (what the epochs reported) and
+        ``validation``, per photo measured and predicted correlations of blocks not trained on;
+        or ``error`` where the photos or settings cannot be trained with: trying again is no use.
+    """
+    peers = Peers.of_process_group()
+    try:
+        result = _trained(config, peers)
+    except UserError as error:
+        result = {"error": str(error)}
+    return result if peers.rank == 0 else None
+
+
+def _trained(config: dict[str, Any], peers: Peers) -> dict[str, Any]:
+    images = [
+        replace(blocks, gain=gain)
+        for blocks, gain in zip(ray.get(config["blocks"]), config["gains"], strict=True)
+    ]
+    settings = TrainingSettings.model_validate_json(config["training"])
+    shape = CNNSettings.model_validate_json(config["network"])
+    network = CorrelationNetwork(shape, config["window"], settings.seed)
+    device = ray.train.torch.get_device()
+    network.to(device)
+    regression = Regression(network, images, settings, peers)
+    _resume(regression)
+    for epoch in regression.epochs():
+        _report(asdict(epoch), regression, peers)
+    predictor = CNNPredictor(shape, settings).take(regression.finish())
+    if peers.rank > 0:
+        return {}
+    return {
+        # Ray returns no tensors
+        "state": {name: tensor.numpy() for name, tensor in predictor.state().items()},
+        "history": [asdict(epoch) for epoch in regression.history],
+        "validation": [
+            (image.rho[chosen], _predictions(predictor, image, chosen, device))
+            for image, chosen in regression.samples.held_out_blocks()
+        ],
+    }
+
+
+def _predictions(
+    predictor: CNNPredictor, image: ImageBlocks, chosen: NDArray[np.int64], device: torch.device
+) -> NDArray[np.float32]:
+    """float32 (n,) predictions, at a gain of 1, for some blocks of a photo."""
+    side = image.window
+    found = [np.empty(0, np.float32)]
+    for start in range(0, len(chosen), _BATCH):
+        corners = image.positions[chosen[start : start + _BATCH]].tolist()
+        blocks = np.stack([image.pixels[y : y + side, x : x + side] for y, x in corners])
+        found.append(predictor.predict(torch.from_numpy(blocks).to(device)).cpu().numpy())
+    return np.concatenate(found)
+
+
+def _resume(regression: Regression) -> None:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            state = torch.load(Path(folder) / _STATE, map_location="cpu", weights_only=True)
+        regression.load_state_dict(state)
+
+
+def _report(metrics: dict[str, Any], regression: Regression, peers: Peers) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = None
+        if peers.rank == 0:
+            torch.save(regression.state_dict(), Path(folder) / _STATE)
+            checkpoint = Checkpoint.from_directory(folder)
+        ray.train.report(metrics, checkpoint=checkpoint)
