@@ -8,41 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from forensics.prnu.blocks import ImageBlocks
 from forensics.prnu.predictors.network import CorrelationNetwork
 from forensics.records import UserError
 from forensics.train.regression import Epoch, Regression, TrainingSettings
-from forensics.train.samples import Samples
 from tests.prnu.predictors.test_network import SMALL
+from tests.train.photos import WINDOW, photo
 
-WINDOW = 64
 ADAM = TrainingSettings(epochs=4, batch=4, optimizer="adam", lr=2e-3)
-
-
-def photo(number: int, side: int = 104, gain: float = 1.0) -> ImageBlocks:
-    """A brightness ramp in noise; windows correlate in proportion to their brightness."""
-    rng = np.random.default_rng(number)
-    ramp = np.linspace(*rng.uniform(40, 220, 2), side)[:, None, None]
-    pixels = np.rint(ramp + rng.normal(0, 3, (side, side, 3))).clip(0, 255).astype(np.uint8)
-    along = (side - WINDOW) // 8 + 1
-    field = np.empty((along, along), np.float32)
-    for i, j in np.ndindex(field.shape):
-        field[i, j] = gain * pixels[8 * i :, 8 * j :][:WINDOW, :WINDOW].mean() / 4000
-    positions = 8 * rng.integers(0, along, (12, 2))
-    return ImageBlocks(
-        image_id=f"photo{number}",
-        window=WINDOW,
-        pixels=pixels,
-        positions=positions,
-        rho=field[tuple(positions.T // 8)],
-        saturation=np.zeros(12, np.float32),
-        gain=gain,
-        field=field,
-        field_saturation=np.zeros_like(field),
-    )
 
 
 def network(seed: int = 0) -> CorrelationNetwork:
@@ -159,54 +134,6 @@ def test_resumed_equals_uninterrupted(settings: TrainingSettings) -> None:
     assert same(weights(second), weights(whole))
 
 
-def test_the_split_keeps_photos_whole() -> None:
-    images = [photo(number) for number in range(10)]
-    samples = Samples(images, WINDOW, by_images=True, validation=0.3, seed=0)
-    assert len(samples.held_out_images) == 3
-    held_out = [image.rho for image in images if image.image_id in samples.held_out_images]
-    found = np.concatenate([batch.rho.numpy().ravel() for batch in samples.validation(7)])
-    np.testing.assert_array_equal(np.sort(found), np.sort(np.concatenate(held_out)))
-    other = Samples(images, WINDOW, by_images=True, validation=0.3, seed=1)
-    assert other.held_out_images != samples.held_out_images
-
-
-def test_the_split_by_blocks() -> None:
-    images = [photo(number) for number in range(3)]
-    samples = Samples(images, WINDOW, by_images=False, validation=0.25, seed=0)
-    seen = np.concatenate([batch.rho.numpy().ravel() for batch in samples.training(1, 5)])
-    held_out = np.concatenate([batch.rho.numpy().ravel() for batch in samples.validation(5)])
-    assert (len(seen), len(held_out)) == (27, 9)
-    everything = np.concatenate([image.rho for image in images])
-    np.testing.assert_array_equal(np.sort(np.r_[seen, held_out]), np.sort(everything))
-
-
-def test_epochs_have_their_own_order_which_follows_from_the_seed() -> None:
-    images = [photo(number) for number in range(4)]
-    samples = Samples(images, WINDOW, by_images=True, validation=0.3, seed=0)
-
-    def order(epoch: int) -> NDArray[np.float32]:
-        return np.concatenate([batch.rho.numpy().ravel() for batch in samples.training(epoch, 5)])
-
-    np.testing.assert_array_equal(order(1), order(1))
-    assert not np.array_equal(order(1), order(2))
-    np.testing.assert_array_equal(np.sort(order(1)), np.sort(order(2)))
-
-
-def test_crops_bring_the_correlations_of_their_windows() -> None:
-    images = [photo(number, side=168) for number in range(3)]
-    samples = Samples(images, 80, by_images=True, validation=0.3, seed=0)
-    corners = set()
-    for epoch in range(1, 6):
-        for batch in samples.training(epoch, 3):
-            assert batch.pixels.shape[1:] == (3, 80, 80)
-            for crop, rho in zip(batch.pixels, batch.rho, strict=True):
-                corners.add(crop[:, 0, 0].numpy().tobytes())
-                for i, j in np.ndindex(3, 3):
-                    window = crop[:, 8 * i : 8 * i + WINDOW, 8 * j : 8 * j + WINDOW]
-                    assert float(rho[i, j]) == pytest.approx(float(window.float().mean()) / 4000)
-    assert len(corners) > 8
-
-
 def test_saturated_and_undefined_windows_do_not_count() -> None:
     images = [photo(number) for number in range(4)]
     spoiled = []
@@ -221,8 +148,8 @@ def test_saturated_and_undefined_windows_do_not_count() -> None:
                 field=field, field_saturation=field_saturation,
             )
         )  # fmt: skip
-    blocks = Samples(spoiled, WINDOW, by_images=True, validation=0.3, seed=0)
-    assert sum(int(batch.known.sum()) for batch in blocks.training(1, 4)) == 30
+    blocks, _ = trained(spoiled, ADAM.model_copy(update={"epochs": 1}))
+    assert len(blocks.validate()[0]) == 10
     regression, (epoch, *_) = trained(spoiled, ADAM.model_copy(update={"crop": 104, "epochs": 1}))
     assert epoch.train_mse < 0.01
     assert len(regression.validate()[0]) == 34
