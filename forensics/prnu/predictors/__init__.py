@@ -11,11 +11,19 @@ from typing import Any
 
 from forensics.prnu.predictors.base import FeaturePredictor, Predictor
 from forensics.prnu.predictors.cnn import CNNPredictor
+from forensics.prnu.predictors.ffn import FFNPredictor
 from forensics.prnu.predictors.lse import LSEPredictor
 
-__all__ = ["PREDICTORS", "CNNPredictor", "FeaturePredictor", "LSEPredictor", "Predictor"]
+__all__ = [
+    "PREDICTORS",
+    "CNNPredictor",
+    "FFNPredictor",
+    "FeaturePredictor",
+    "LSEPredictor",
+    "Predictor",
+]
 
 PREDICTORS: dict[str, type[Any]] = {
-    predictor.name: predictor for predictor in (LSEPredictor, CNNPredictor)
+    predictor.name: predictor for predictor in (LSEPredictor, FFNPredictor, CNNPredictor)
 }
 """Name as written in a camera model -> class."""

@@ -96,6 +96,6 @@ def lessons(
     if f.shape != (len(target), len(FEATURES)) or not target.shape == w.shape == (len(target),):
         shapes = ", ".join(str(tuple(x.shape)) for x in (f, target, w))
         raise ValueError(f"features, rho and weights do not fit: {shapes}")
-    if not bool((w >= 0).all()):
-        raise ValueError("weights must not be negative")
+    if not bool((w >= 0).all()) or (len(w) and not bool(w.any())):
+        raise ValueError("weights must not be negative, nor all 0")
     return f, target, w

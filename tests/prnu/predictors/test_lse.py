@@ -33,6 +33,16 @@ def test_equals_the_normal_equations_of_noisy_data() -> None:
     np.testing.assert_allclose(theta, expected, rtol=1e-6)
 
 
+def test_weights_are_those_of_least_squares() -> None:
+    features = some_features(300).astype(np.float64)
+    rng = np.random.default_rng(1)
+    rho, weights = rng.normal(0, 0.01, 300), rng.uniform(0, 2, 300)
+    F = design(features)
+    expected = np.linalg.solve(F.T @ (weights[:, None] * F), F.T @ (weights * rho))
+    theta = LSEPredictor().fit_features(features, rho, 64, weights).state()["theta"]
+    np.testing.assert_allclose(theta, expected, rtol=1e-6, atol=1e-9)
+
+
 def test_undetermined_terms_do_not_blow_up() -> None:
     """All photos of one brightness, none flat: four terms carry nothing."""
     features = some_features(100)
