@@ -28,15 +28,18 @@ from jobs.fingerprint import by_camera
 from jobs.progress import Progress
 from jobs.tracking import Tracker, TrackingSettings, tracked
 
-BORROWED = 16
-"""Images lent to the training of all other cameras; they help where a camera has few of its own."""
-
 
 class CameraModelJob(Settings):
     """Camera models: from which pristine images, in which folder."""
 
     manifest: str = Field(description="URI of the manifest of pristine images, with camera_id")
     models: str = Field(description="URI of the folder of camera models")
+    image_gain: bool = Field(
+        True, description="one strength per image; off: the papers' plain method"
+    )
+    borrow: int = Field(
+        16, ge=0, description="images lent to the training of all other cameras; 0: none"
+    )
     max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
     pool: PoolSettings = PoolSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -59,7 +62,7 @@ def camera_model(job: CameraModelJob) -> int:
         Progress(total=sum(map(len, cameras.values()))) as progress,
     ):
         results = []
-        borrowed = borrow(cameras)
+        borrowed = borrow(cameras, job.borrow)
         borrowed_ids = {row.image_id for row in borrowed}
         kept: dict[str, Any] = {}
 
@@ -78,7 +81,14 @@ def camera_model(job: CameraModelJob) -> int:
                 progress.add(1)
             others = [measure(row) for row in borrowed if row.camera_id != camera_id]
             result = ray.get(
-                write_trained.remote(job.models, camera_id, len(samples), *samples, *others)
+                write_trained.remote(
+                    job.models,
+                    camera_id,
+                    len(samples),
+                    *samples,
+                    *others,
+                    image_gain=job.image_gain,
+                )
             )
             _report(tracker, result)
             results.append(result)
@@ -87,10 +97,13 @@ def camera_model(job: CameraModelJob) -> int:
     return OK if all(result["images"] for result in results) else INCOMPLETE
 
 
-def borrow(cameras: Mapping[str, Sequence[ManifestRow]]) -> list[ManifestRow]:
-    """Images whose samples every other camera's training may use: first each camera's first."""
+def borrow(cameras: Mapping[str, Sequence[ManifestRow]], count: int) -> list[ManifestRow]:
+    """Images that every other camera's training may use too: first each camera's first.
+
+    They help where a camera has few images of its own.
+    """
     turns = zip_longest(*cameras.values())
-    return [row for turn in turns for row in turn if row is not None][:BORROWED]
+    return [row for turn in turns for row in turn if row is not None][:count]
 
 
 def _report(tracker: Tracker, result: dict[str, Any]) -> None:
@@ -111,7 +124,10 @@ def _report(tracker: Tracker, result: dict[str, Any]) -> None:
         tracker.metrics(values, step=window["window"])
     for name, reason in result["left_out"].items():
         print(f"  left out {name}: {reason}")
-    worst = max((area for _, area in result["false_alarms"]), default=0.0)
+    if not result["false_alarms"]:
+        print("  false alarms were not counted: that takes two images with windows to spare")
+        return
+    worst = max(area for _, area in result["false_alarms"])
     tracker.metrics({f"{camera_id}.worst_false_alarm_area": worst})
     print(f"  worst false alarm on a pristine image: {worst:.1%} of its area")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import ray
+import torch
 
 from forensics import storage
 from forensics.arrays import to_tensor
@@ -91,7 +92,8 @@ def write_fingerprint(folder: str, camera_id: str, sums: Sums, size: Size | None
     """Compute and store a fingerprint of that size, else of the most frequent one.
 
     Says what became of each image. Storing is complete when the card is there; nothing is stored
-    where no image could be used.
+    where no image could be used. Predictors go with the fingerprint that they were trained on: they
+    stay only where the new one is equal.
     """
     skipped = list(sums.skipped)
     if not sums.by_size:
@@ -110,15 +112,33 @@ def write_fingerprint(folder: str, camera_id: str, sums: Sums, size: Size | None
         levels=accumulator.levels,
         reference=used,
     )
+    earlier = _earlier(folder)
+    same = earlier is not None and _identifies_alike(earlier, model)
+    if earlier is not None and same:
+        model = replace(earlier, camera_id=camera_id, reference=used)
     write_model(folder, model, accumulator.to_bytes())
     return {
         "camera_id": camera_id,
         "images": len(used),
+        "train_again": earlier is not None and bool(earlier.windows) and not same,
         "height": size[0],
         "width": size[1],
         "digest": model.digest,
         "skipped": skipped,
     }
+
+
+def _earlier(folder: str) -> CameraModel | None:
+    """The model that is to be replaced; None where there is none that can be read."""
+    try:
+        return CameraModel.from_files(lambda name: storage.read(storage.join(folder, name)))
+    except (UserError, storage.NotFound):
+        return None
+
+
+def _identifies_alike(one: CameraModel, other: CameraModel) -> bool:
+    filters = {(model.sigma, model.levels) for model in (one, other)}
+    return len(filters) == 1 and torch.equal(one.fingerprint, other.fingerprint)
 
 
 @ray.remote(num_cpus=1)

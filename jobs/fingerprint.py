@@ -4,7 +4,8 @@
     python -m jobs.fingerprint --manifest more.parquet --output models --existing extend
     ray job submit --working-dir . -- python -m jobs.fingerprint --config configs/fingerprint.yaml
 
-The manifest's ``camera_id`` says which images belong together. Exit code 0: every camera has its
+The manifest's ``camera_id`` says which images belong together. Predictors that were trained on
+an earlier fingerprint go with it and have to be trained again. Exit code 0: every camera has its
 fingerprint; 1: a camera has none, and the output says why; 2: bad input, nothing was done.
 """
 
@@ -153,6 +154,11 @@ def _report(tracker: Tracker, result: dict[str, Any], step: int) -> None:
     print(f"{result['camera_id']}: {result['images']} images{size}, {len(skipped)} not used")
     for image in skipped:
         print(f"  {image.image_id}: {image.reason}")
+    if result.get("train_again"):
+        print(
+            "  its predictors belonged to the earlier fingerprint and are gone: run "
+            "jobs.camera_model (and jobs.train_predictor, where it was used) again"
+        )
 
 
 def _plain(result: dict[str, Any]) -> dict[str, Any]:

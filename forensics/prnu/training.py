@@ -62,8 +62,12 @@ def train(
         raise ValueError(f"{predictor!r} is no predictor on features, it cannot learn from samples")
     used, left_out = _usable(model, samples)
     others = sorted(others, key=lambda s: (s.image.image_id, s.image.sha256))
-    if strange := {s.jpeg_quality for s in (*used, *others)} - {jpeg_quality}:
-        raise ValueError(f"samples of JPEG quality {strange} cannot train one of {jpeg_quality}")
+    for sample in (*used, *others):
+        if sample.jpeg_quality != jpeg_quality:
+            raise ValueError(
+                f"a sample of JPEG quality {sample.jpeg_quality} cannot train a model of quality "
+                f"{jpeg_quality}"
+            )
     trained: list[WindowModel] = []
     blind: dict[
         int, list[FeaturePredictor]

@@ -5,26 +5,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from forensics.prnu.camera_model import CameraModel, UsedImage
 from forensics.prnu.library import CameraLibrary
+from forensics.prnu.predictors import LSEPredictor
 from forensics.prnu.training import WINDOWS
 from forensics.records import ManifestRow, UserError
 from forensics.synth.camera import SimulatedCamera
-from jobs.camera_model import BORROWED, CameraModelJob, borrow, camera_model
-from jobs.cameras import write_model
+from jobs.camera_model import CameraModelJob, borrow, camera_model
+from jobs.cameras import sample, write_model, write_trained
 from jobs.cluster import PoolSettings
 from jobs.entry import INCOMPLETE, OK
 from jobs.tracking import TrackingSettings
 from tests.jobs.photos import manifest_of, put_bytes
-from tests.prnu.cameras import HEIGHT, WIDTH, camera, fingerprint_model
+from tests.prnu.cameras import HEIGHT, WIDTH, camera, fingerprint_model, trained_model
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
@@ -95,7 +98,7 @@ def test_models_are_trained_and_described(
     assert [window.window for window in trained.windows] == list(WINDOWS[:-1])
     assert list(trained.left_out) == ["256"]  # four photos have too few of them
     assert "  left out 256: 24 windows of 256 px in 4 photos are too few" in out
-    assert trained.window(128).adjusted_r2 > 0.5
+    assert trained.window(128).adjusted_r2 > 0.3
     assert trained.fingerprint.equal(fingerprint_model(1).fingerprint)
 
     [run] = logged(store, tmp_path)
@@ -173,11 +176,79 @@ def test_photos_that_cannot_teach_are_named(tmp_path: Path, train: Any, capsys: 
     assert "gone.jpg" in said["1-gone"]
 
 
+def test_other_predictors_stay_while_the_fingerprint_does(
+    tmp_path: Path, train: Any, capsys: Captured
+) -> None:
+    put_model(tmp_path, trained_model(1))
+    whole = model(tmp_path, "camera1")
+    own = [LSEPredictor.from_state(deepcopy(w.predictor.state())) for w in whole.windows]
+    at_75 = [
+        replace(window, jpeg_quality=75, predictor=predictor)
+        for window, predictor in zip(whole.windows, own, strict=True)
+    ]
+    put_model(tmp_path, replace(whole, windows=(*whole.windows, *at_75)))
+    assert train(photos(tmp_path, 1, range(3)), image_gain=False) == OK
+    found = model(tmp_path, "camera1")
+    kept = [window for window in found.windows if window.jpeg_quality == 75]
+    new = [window for window in found.windows if window.jpeg_quality is None]
+    assert [w.window for w in kept] == [w.window for w in at_75]
+    assert [w.sigma1 for w in kept] == [w.sigma1 for w in at_75]
+    assert {w.images for w in new} == {3}
+    assert not any(w.image_gain for w in new)
+    assert all(w.image_gain for w in kept)
+    out = capsys.readouterr().out
+    assert "camera1: 3 images, 0 not used" in out
+    assert out.count("  window ") == len(new)
+
+
+def test_one_photo_counts_no_false_alarms(tmp_path: Path, train: Any, capsys: Captured) -> None:
+    put_model(tmp_path, fingerprint_model(1))
+    assert train(photos(tmp_path, 1, range(1))) == OK
+    out = capsys.readouterr().out
+    assert "false alarms were not counted" in out
+    assert "worst false alarm" not in out
+
+
+def test_other_cameras_lend_photos_or_none(tmp_path: Path, train: Any) -> None:
+    rows = photos(tmp_path, 1, range(2)) + photos(tmp_path, 2, range(2))
+    theta = {}
+    for borrowed in (0, 1, 2):
+        for seed in (1, 2):
+            put_model(tmp_path, fingerprint_model(seed))
+        assert train(rows, borrow=borrowed) == OK
+        for name in ("camera1", "camera2"):
+            window = model(tmp_path, name).window(64)
+            theta[name, borrowed] = window.predictor.state()["theta"].tolist()
+    assert theta["camera1", 0] == theta["camera1", 1] != theta["camera1", 2]
+    assert theta["camera2", 0] != theta["camera2", 1] == theta["camera2", 2]
+
+
+def test_a_sample_of_any_quality_trains_any_predictor(tmp_path: Path) -> None:
+    """The tasks as jobs.train_predictor uses them."""
+    put_model(tmp_path, fingerprint_model(1))
+    models = str(tmp_path / "models")
+    version = CameraLibrary(models).digest
+    samples = [
+        sample.remote(models, version, row, 200.0, jpeg_quality=80)
+        for row in photos(tmp_path, 1, range(3))
+    ]
+    task = write_trained.remote(
+        models, "camera1", 3, *samples, predictor="ffn", jpeg_quality=80, image_gain=False
+    )
+    result = ray.get(task)
+    assert (result["images"], result["skipped"], result["false_alarms"]) == (3, [], [])
+    found = model(tmp_path, "camera1")
+    kinds = {(w.predictor.name, w.jpeg_quality, w.image_gain) for w in found.windows}
+    assert kinds == {("ffn", 80, False)}
+    assert [w["window"] for w in result["windows"]] == [w.window for w in found.windows]
+
+
 def test_cameras_lend_their_first_photos_in_turn() -> None:
     rows = {
         name: [ManifestRow(f"{name}{n}", "", camera_id=name) for n in range(count)]
         for name, count in {"a": 1, "b": 3, "c": 40}.items()
     }
-    lent = [row.image_id for row in borrow(rows)]
+    lent = [row.image_id for row in borrow(rows, 16)]
     assert lent[:7] == ["a0", "b0", "c0", "b1", "c1", "b2", "c2"]
-    assert len(lent) == BORROWED
+    assert len(lent) == 16
+    assert borrow(rows, 0) == []

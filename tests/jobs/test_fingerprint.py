@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from forensics.prnu.camera_model import CameraModel
 from forensics.prnu.fingerprint import FingerprintAccumulator
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, UserError
+from jobs.cameras import write_model
 from jobs.cluster import PoolSettings
 from jobs.entry import INCOMPLETE, OK
 from jobs.fingerprint import FingerprintJob, by_camera, fingerprint
 from jobs.tracking import TrackingSettings
 from tests.jobs.photos import HEIGHT, WIDTH, flat, manifest_of, put, put_bytes
+from tests.prnu.cameras import trained_model
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
@@ -185,6 +188,29 @@ def test_an_existing_fingerprint_is_refused_extended_or_replaced(
 
     assert make(second, existing="replace") == OK
     assert names(model(tmp_path, "a")) == ["a-2", "a-3", "a-4"]
+
+
+def test_predictors_go_with_their_fingerprint(tmp_path: Path, make: Any, capsys: Captured) -> None:
+    first, second = flats(tmp_path, "a", range(2)), flats(tmp_path, "a", range(2, 4))
+    assert make(first) == OK
+    window = trained_model(1).window(64)
+    write_model(str(tmp_path / "models" / "a"), replace(model(tmp_path, "a"), windows=(window,)))
+    again = "belonged to the earlier fingerprint and are gone: run jobs.camera_model"
+    assert make(first, existing="replace") == OK  # the same fingerprint once more
+    assert [w.window for w in model(tmp_path, "a").windows] == [64]
+    assert again not in capsys.readouterr().out
+    assert make(second, existing="replace") == OK
+    assert model(tmp_path, "a").windows == ()
+    assert again in capsys.readouterr().out
+
+
+def test_a_damaged_model_can_be_replaced(tmp_path: Path, make: Any) -> None:
+    rows = flats(tmp_path, "a", range(2))
+    assert make(rows) == OK
+    for path in (tmp_path / "models" / "a").iterdir():
+        path.write_bytes(b"damaged")
+    assert make(rows, existing="replace") == OK
+    assert names(model(tmp_path, "a")) == ["a-0", "a-1"]
 
 
 def test_extending_keeps_the_size(tmp_path: Path, make: Any, capsys: Captured) -> None:
