@@ -19,14 +19,17 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from forensics import storage
 from forensics.config import load
 from forensics.prnu.block_sampling import sample_blocks
 from forensics.prnu.camera_model import UsedImage
+from forensics.prnu.library import CameraLibrary
 from forensics.prnu.predictors import CNNPredictor, LSEPredictor
 from forensics.prnu.predictors.network import CNNSettings
 from forensics.records import ManifestRow, UserError
 from forensics.synth.camera import SimulatedCamera
 from forensics.train.regression import TrainingSettings
+from jobs.cameras import write_model
 from jobs.entry import INCOMPLETE, OK
 from jobs.train_loop import train_loop
 from jobs.train_plan import plan, spread
@@ -37,6 +40,7 @@ from tests.jobs.photos import manifest_of, put_bytes
 from tests.jobs.runs import start
 from tests.jobs.test_camera_model import model, photos, put_model
 from tests.prnu.cameras import HEIGHT, WIDTH, fingerprint_model, photo, used
+from tests.s3server import S3Server
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -207,6 +211,22 @@ def test_a_killed_job_continues_at_the_next_epoch(
     assert run.info.status == "FINISHED"
     course = MlflowClient(store).get_metric_history(run.info.run_id, "camera1-cnn-64.train_mse")
     assert sorted(metric.step for metric in course) == [1, 2, 3, 4]
+
+
+@pytest.mark.s3
+@pytest.mark.slow
+def test_models_and_checkpoints_on_s3(
+    s3_server: S3Server, trained: Path, case: tuple[Path, str], tmp_path: Path, store: str
+) -> None:
+    models = s3_server.uri(f"training/{tmp_path.name}")
+    write_model(f"{models}/camera1", fingerprint_model(1))
+    values = {"manifest": case[1], "models": models, "tracking.uri": store, "cameras": "camera1"}
+    process = start("jobs.train_predictor", *words({**values, **TINY}))
+    out, _ = process.communicate(timeout=280)
+    assert process.returncode == OK, out
+    found = CameraLibrary(models).model("camera1")
+    assert found.digest == model(trained, "camera1").digest
+    assert not [entry.name for entry in storage.list(models) if ".training" in entry.name]
 
 
 def blocks_of(count: int) -> list[Any]:
