@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from forensics import manifest
 from forensics.config import Settings, load
-from forensics.records import UserError
+from forensics.prnu.library import CameraLibrary
+from forensics.records import ManifestRow, UserError
 from forensics.run import load_document
 from jobs.camera_model import CameraModelJob, camera_model
 from jobs.demo import DemoJob, demo
@@ -19,7 +24,9 @@ from jobs.fingerprint import FingerprintJob, fingerprint
 from jobs.ingest import IngestJob, ingest
 from jobs.report import ReportJob, report
 from jobs.scan import ScanJob, scan
+from jobs.train_predictor import TrainPredictorJob, train_predictor
 from tests.conftest import ROOT
+from tests.evaluate.study.archive import at_qualities, put_model
 from tests.jobs.test_pipeline import SETTINGS, check
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -28,11 +35,23 @@ JOBS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
     "ingest": (IngestJob, ingest),
     "fingerprint": (FingerprintJob, fingerprint),
     "camera_model": (CameraModelJob, camera_model),
+    "train_predictor": (TrainPredictorJob, train_predictor),
     "scan": (ScanJob, scan),
     "evaluate": (EvaluateJob, evaluate),
     "report": (ReportJob, report),
     "demo": (DemoJob, demo),
 }
+QUALITIES = (100, 95, 90, 85, 80, 75)
+STUDIES = {  # a table or figure of a paper -> how many variants it compares, on one predictor
+    "predictors": 1,
+    "decisions": 2,
+    "jpeg": len(QUALITIES),
+    "jpeg_retrained": len(QUALITIES),
+    "scales": 8,
+    "strategies": 4,
+    "strategies_jpeg": 16,
+}
+JOBS |= {f"evaluate_{name}": (EvaluateJob, evaluate) for name in STUDIES}
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").iterdir())}
 
 
@@ -110,3 +129,70 @@ def test_the_chain_of_all_files(
     assert capsys.readouterr().out == f"page: {scanned}/page.html\n"
     check(str(archive), str(work))
     assert (work / "mlflow.db").exists()  # beside the outputs, as nothing else was said
+
+
+def test_a_network_beside_the_demo_s_predictors(
+    demonstrated: Path, tmp_path: Path, store: str
+) -> None:
+    shutil.copytree(demonstrated / "models", tmp_path / "models")
+    before = next(iter(CameraLibrary(str(tmp_path / "models"))))
+    small = {"training.epochs": 1, "training.lr": 1e-3, "blocks_per_image": 8, "pool.workers": 2}
+    code = run(
+        "train_predictor",
+        manifest=demonstrated / "training.parquet",
+        models=tmp_path / "models",
+        cameras=before.camera_id,
+        **small,
+        **{"tracking.uri": store},
+    )
+    assert code == OK
+    model = CameraLibrary(str(tmp_path / "models")).model(before.camera_id)
+    assert model.window(128, predictor="cnn").blocks == 4 * 8
+    assert model.window(128, predictor="lse").images == 4
+
+
+@pytest.fixture(scope="module")
+def models(demonstrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's camera models, as if their predictors had been trained for every quality too."""
+    folder = tmp_path_factory.mktemp("qualities")
+    library = CameraLibrary(str(demonstrated / "models"))
+    for entry in library:
+        model = library.model(entry.camera_id)
+        put_model(folder, replace(model, windows=at_qualities(model.windows, QUALITIES)))
+    return folder / "models"
+
+
+@pytest.fixture(scope="module")
+def truth(demonstrated: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The truth of three images of the demo: forged, pristine and neither."""
+    rows = list(manifest.read(str(demonstrated / "archive" / "truth.parquet")))
+    cameras = {entry.camera_id for entry in CameraLibrary(str(demonstrated / "models"))}
+    few: list[ManifestRow] = []
+    for label in ("forged", "pristine", None):
+        few += [r for r in rows if r.label == label and (r.camera_id in cameras or not label)][:1]
+    path = str(tmp_path_factory.mktemp("truth") / "truth.parquet")
+    manifest.write_manifest(few, path)
+    return path
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_of_each_file(
+    truth: str, models: Path, tmp_path: Path, name: str, store: str
+) -> None:
+    kind = "prediction" if name == "predictors" else "localization"
+    small = {"prediction": {"blocks_per_image": 20}, "localization": {"stride": 32}}[kind]
+    changes = {
+        "truth": truth,
+        "output": tmp_path / "study",
+        "tracking.uri": store,
+        "pool.workers": 2,
+        f"{kind}.camera_models": models,
+        f"{kind}.predictors": "lse",
+        **{f"{kind}.{setting}": value for setting, value in small.items()},
+    }
+    assert run(f"evaluate_{name}", **changes) == OK
+    summary = json.loads((tmp_path / "study" / "summary.json").read_text())
+    variants = summary["variants"]
+    assert len(variants) == STUDIES[name]
+    assert {sum(variant["status"].values()) for variant in variants} == {summary["truth"]["rows"]}
+    assert all(variant["judged"] for variant in variants)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from forensics.prnu.camera_model import CameraModel, UsedImage
+from forensics.prnu.camera_model import CameraModel, UsedImage, WindowModel
 from forensics.prnu.predictors import Predictor
 from forensics.records import ManifestRow
 from forensics.synth import forge
@@ -52,13 +52,21 @@ def used(row: ManifestRow) -> UsedImage:
     return UsedImage(row.image_id, hashlib.sha256(data).hexdigest(), len(data))
 
 
-def at_quality(model: CameraModel, quality: int) -> CameraModel:
-    """The model with each predictor also as one of that JPEG quality."""
+def at_qualities(
+    windows: Sequence[WindowModel], qualities: Sequence[int]
+) -> tuple[WindowModel, ...]:
+    """Those windows, and each also as one of these JPEG qualities."""
     more = [
         replace(window, jpeg_quality=quality, predictor=_copied(window.predictor))
-        for window in model.windows
+        for quality in qualities
+        for window in windows
     ]
-    return replace(model, windows=(*model.windows, *more))
+    return (*windows, *more)
+
+
+def at_quality(model: CameraModel, quality: int) -> CameraModel:
+    """The model with each predictor also as one of that JPEG quality."""
+    return replace(model, windows=at_qualities(model.windows, (quality,)))
 
 
 def only(model: CameraModel, windows: Sequence[int]) -> CameraModel:
