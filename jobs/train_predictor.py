@@ -31,14 +31,14 @@ from jobs.cluster import Pool, PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.fingerprint import by_camera
 from jobs.tracking import Tracker, TrackingSettings, tracked
-from jobs.train_features import train_features
-from jobs.train_journal import Journal
-from jobs.train_network import NetworkOptions, NotTrained, train_network
-from jobs.train_plan import Training, label, of_cameras, plan
-from jobs.train_plots import comparison
-from jobs.train_report import Course, failure, report, say
-from jobs.train_run import Workers
-from jobs.train_tasks import BlockSettings, store_window
+from jobs.training.features import train_features
+from jobs.training.journal import Journal
+from jobs.training.network import NetworkOptions, NotTrained, train_network
+from jobs.training.plan import Training, label, of_cameras, plan
+from jobs.training.plots import comparison
+from jobs.training.report import Course, failure, report, say
+from jobs.training.run import Workers
+from jobs.training.tasks import BlockSettings, store_window
 
 Quality = Annotated[int, Field(ge=1, le=100)]
 

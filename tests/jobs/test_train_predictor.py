@@ -31,10 +31,10 @@ from forensics.synth.camera import SimulatedCamera
 from forensics.train.regression import TrainingSettings
 from jobs.cameras import write_model
 from jobs.entry import INCOMPLETE, OK
-from jobs.train_loop import train_loop
-from jobs.train_plan import plan, spread
 from jobs.train_predictor import TrainPredictorJob, train_predictor
-from jobs.train_run import Workers, run_training
+from jobs.training.loop import train_loop
+from jobs.training.plan import plan, spread
+from jobs.training.run import Workers, run_training
 from tests.conftest import ROOT
 from tests.jobs.photos import manifest_of, put_bytes
 from tests.jobs.runs import start

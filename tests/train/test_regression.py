@@ -75,7 +75,7 @@ def test_learns_to_predict_photos_it_has_not_seen(settings: TrainingSettings) ->
 def test_a_step_of_sgd_is_that_of_the_formula() -> None:
     """A fresh network predicts its offset everywhere, so the bias has a gradient in closed form."""
     images = [photo(0, gain=0.5), photo(1, gain=2.0)]
-    settings = TrainingSettings(epochs=1, batch=12, lr=0.1, min_lr=0.01)
+    settings = TrainingSettings(epochs=1, batch=12, lr=1e-3, min_lr=1e-4)
     regression = Regression(network(), images, settings)
     (held_out,) = regression.samples.held_out_images
     seen = next(image for image in images if image.image_id != held_out)
@@ -108,7 +108,7 @@ def test_the_errors_are_in_units_of_correlation() -> None:
     [
         ADAM,
         ADAM.model_copy(update={"crop": 80, "schedule": "cosine"}),
-        TrainingSettings(epochs=4, batch=8, lr=1e-3, patience=0, min_lr=1e-6),
+        TrainingSettings(epochs=4, batch=8, lr=1e-5, patience=0, min_lr=1e-7),
     ],
     ids=["adam", "crops-cosine", "sgd-plateau"],
 )

@@ -17,6 +17,7 @@ def random_network(settings: CNNSettings, window: int, seed: int = 0) -> Correla
     """Random throughout: fresh networks predict a constant."""
     network = CorrelationNetwork(settings, window, seed).eval()
     generator = torch.Generator().manual_seed(seed + 1)
+    torch.nn.init.normal_(network.hidden.weight, generator=generator)
     for name, parameter in network.named_parameters():
         if name.endswith("bias") or name.startswith("output"):
             torch.nn.init.normal_(parameter, std=0.2, generator=generator)
@@ -82,7 +83,8 @@ def test_equals_the_description_with_a_fully_connected_layer() -> None:
             name = f"stages.{stage}.{layer}"
             x = conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"]).relu()
         x = avg_pool2d(x, 2)
-    x = linear(x.flatten(1), state["hidden.weight"].flatten(1), state["hidden.bias"]).relu()
+    weight = state["hidden.weight"].flatten(1) / 2**2
+    x = linear(x.flatten(1), weight, state["hidden.bias"]).relu()
     x = linear(x, state["output.weight"].flatten(1), state["output.bias"])
     expected = 0.03 + 0.02 * x
     assert float(expected.std(correction=0)) == 0
@@ -113,6 +115,16 @@ def test_starts_from_its_seed_and_at_zero() -> None:
         assert torch.equal(a, b)
         assert a.ndim == 1 or a.shape[0] == 1 or not torch.equal(a, c)
     assert torch.equal(one(pixels(64, 64).movedim(-1, 0)[None]), torch.zeros(1, 1, 1))
+
+
+def test_the_fully_connected_layer_starts_on_the_mean_of_the_map() -> None:
+    network = CorrelationNetwork(SMALL, 80, seed=3)
+    torch.nn.init.ones_(network.output.weight)
+    maps = torch.rand(2, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    mean = maps.mean(dim=(2, 3), keepdim=True).expand_as(maps)
+    with torch.no_grad():
+        torch.testing.assert_close(network.head(maps), network.head(mean), atol=1e-5, rtol=0)
+        assert float(network.head(maps).abs().min()) > 0
 
 
 def test_signals_keep_their_size_through_the_layers() -> None:

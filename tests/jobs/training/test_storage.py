@@ -10,8 +10,8 @@ import pytest
 from pyarrow import fs
 
 from forensics import storage
-from jobs.train_journal import Journal
-from jobs.train_storage import clear, file_system
+from jobs.training.journal import Journal
+from jobs.training.storage import clear, file_system
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])

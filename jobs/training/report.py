@@ -10,11 +10,11 @@ from typing import Any
 from forensics.prnu.camera_model import WindowModel
 from jobs.cameras import Skipped
 from jobs.progress import LINE_SECONDS
-from jobs.registry import register_predictor
 from jobs.tracking import Tracker
-from jobs.train_plan import Training, label
-from jobs.train_plots import Floats, scatter, thinned
-from jobs.train_run import Epoch
+from jobs.training.plan import Training, label
+from jobs.training.plots import Floats, scatter, thinned
+from jobs.training.registry import register_predictor
+from jobs.training.run import Epoch
 
 _COURSE = ("train_mse", "validation_mse", "adjusted_r2", "lr")
 

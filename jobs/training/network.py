@@ -22,11 +22,11 @@ from forensics.records import UserError
 from forensics.train.regression import TrainingSettings
 from jobs.cameras import Skipped
 from jobs.progress import Progress
-from jobs.train_loop import train_loop
-from jobs.train_plan import Training
-from jobs.train_plots import Floats
-from jobs.train_run import Epoch, Workers, run_training
-from jobs.train_tasks import BlockSettings, Sampled, blocks_of
+from jobs.training.loop import train_loop
+from jobs.training.plan import Training
+from jobs.training.plots import Floats
+from jobs.training.run import Epoch, Workers, run_training
+from jobs.training.tasks import BlockSettings, Sampled, blocks_of
 
 MIN_IMAGES = 2
 """One to learn from and one to see how well it went."""

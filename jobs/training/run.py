@@ -16,7 +16,7 @@ from ray.train.torch import TorchTrainer
 
 from forensics.records import UserError, explain
 from jobs.cluster import FREE_CPUS
-from jobs.train_storage import file_system
+from jobs.training.storage import file_system
 
 Epoch = Mapping[str, Any]
 """What an epoch reported; ``epoch`` counts from 1."""

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from forensics import __version__
 from forensics.prnu.camera_model import WindowModel
 from jobs.tracking import Tracker
-from jobs.train_plan import label
+from jobs.training.plan import label
 
 _CODE = Path(__file__).with_name("predictor_pyfunc.py")
 

@@ -11,9 +11,9 @@ from forensics.prnu.library import CameraLibrary
 from forensics.prnu.sampling import AUDIT_WINDOW, Floats
 from jobs.cameras import Skipped, sample, write_trained
 from jobs.progress import Progress
-from jobs.train_network import NotTrained
-from jobs.train_plan import Training
-from jobs.train_tasks import unseen_points
+from jobs.training.network import NotTrained
+from jobs.training.plan import Training
+from jobs.training.tasks import unseen_points
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forensics import storage
-from jobs.train_storage import clear
+from jobs.training.storage import clear
 
 _FOLDER = ".training"  # no camera can be called so
 
