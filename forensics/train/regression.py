@@ -21,6 +21,8 @@ from forensics.train.samples import Batch, Samples
 if TYPE_CHECKING:  # the package of predictors trains its own
     from forensics.prnu.predictors.network import CorrelationNetwork
 
+_UNIT = 0.1  # of the network's scale, in which errors are squared: makes the paper's lr a good one
+
 
 class TrainingSettings(Settings):
     """How a network learns. The defaults are those of the CNN-predictor paper, section 4.2."""
@@ -175,7 +177,7 @@ class Regression:
             self._optimizer.zero_grad()
             squares, known = self._errors(batch)
             self.peers.sum_([known])
-            loss = squares.sum() / known.clamp(min=1)
+            loss = squares.sum() / (known.clamp(min=1) * _UNIT**2)
             loss.backward()  # type: ignore[no-untyped-call]
             self.peers.sum_(p.grad for p in self.network.parameters() if p.grad is not None)
             self._optimizer.step()

@@ -61,6 +61,10 @@ class CorrelationNetwork(nn.Module):
     around ``output_offset``, the spread and mean of the correlations it was trained on, so that
     errors and gradients are of order one whatever the camera. Weights start as He, Zhang, Ren, Sun
     2015 (doi:10.1109/ICCV.2015.123) propose for ReLU, from ``seed``; the output starts at zero.
+
+    A correlation is about the mean of what the window's parts show, so the fully connected layer
+    starts as a layer on the mean of the last map. Its weights are kept multiplied by the size of
+    the map: otherwise a step in all of them at once would weigh far more than one in a convolution.
     """
 
     output_offset: Tensor
@@ -87,8 +91,11 @@ class CorrelationNetwork(nn.Module):
             self.output = nn.Conv2d(settings.hidden, 1, 1)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for layer in (*convolutions, self.hidden):
+            for layer in convolutions:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+            on_mean = self.hidden.weight.new_empty(settings.hidden, channels[-1], 1, 1)
+            nn.init.kaiming_normal_(on_mean, nonlinearity="relu", generator=generator)
+            self.hidden.weight.copy_(on_mean.expand_as(self.hidden.weight))
             for name, parameter in self.named_parameters():
                 if name.endswith("bias") or name.startswith("output"):
                     parameter.zero_()
@@ -114,6 +121,7 @@ class CorrelationNetwork(nn.Module):
 
     def head(self, maps: Tensor, stride: int = 1) -> Tensor:
         """(N, h, w) correlations from the last maps, of every ``stride``-th window."""
-        hidden = conv2d(maps, self.hidden.weight, self.hidden.bias, stride=stride)
+        weight = self.hidden.weight / self.hidden.weight[0, 0].numel()
+        hidden = conv2d(maps, weight, self.hidden.bias, stride=stride)
         x = self.output(torch.relu_(hidden))[:, 0].to(torch.float32)
         return torch.addcmul(self.output_offset, x, self.output_scale)
