@@ -3,11 +3,12 @@
     python -m benchmarks.bench_cnn_dense
 
 One core, the paper's network with windows of 128 px on a 6-MP image. Block by block at every pixel
-would take hours: a few hundred blocks are predicted, in batches of the size that is fastest, and the
-time per block is multiplied by the number of windows. Seconds are those of the processor: they hold on a machine that others use at the
-same time. The counted work is what convolutions and fully connected layers need, without what tiles
-repeat at their seams; the limit is what a matrix product of the same kind of numbers reaches on one
-core in the same run. Writes benchmarks/results/cnn_dense.json.
+would take hours: a few hundred blocks are predicted, in batches of the size that is fastest, and
+the time per block is multiplied by the number of windows. Seconds are those of the processor: they
+hold on a machine that others use at the same time. The counted work is what convolutions and fully
+connected layers need, without what tiles repeat at their seams; the limit is what a matrix product
+of the same kind of numbers reaches on one core in the same run. Writes
+benchmarks/results/cnn_dense.json.
 """
 
 from __future__ import annotations
