@@ -25,6 +25,7 @@ from forensics.localize.cells import cell_pixels, cell_sums
 Floats = NDArray[np.float64]
 
 _FLOOR = 0.001  # of the node potentials: no pixel is beyond persuasion
+_LEVELS = 256  # of the score
 _STEPS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to half of the 8 neighbours: every pair once
 
 
@@ -83,6 +84,28 @@ def segment(
     graph.add_grid_tedges(nodes, np.maximum(cost, 0), np.maximum(-cost, 0))
     graph.maxflow()
     return like(probability, torch.from_numpy(graph.get_grid_segments(nodes)))
+
+
+def score(
+    probability: Array,
+    rgb: Array,
+    alpha: float = -1.0,
+    beta0: float = 0.5,
+    beta1: float = 5.6,
+    phi: float = 25.0,
+) -> float:
+    """The highest threshold at which `segment` still finds something tampered, 0..1.
+
+    What is tampered at one threshold is so at every lower one, since every cell's costs follow the
+    threshold one way (parametric cuts are nested); so halving finds it, to 1/256. 0 where nothing
+    is found at any. Arguments as for `segment`.
+    """
+    low, high = 0, _LEVELS
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = segment(probability, rgb, middle / _LEVELS, alpha, beta0, beta1, phi)
+        low, high = (middle, high) if bool(found.any()) else (low, middle)
+    return low / _LEVELS
 
 
 def energy(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from forensics.detectors import Resources, Subject
-from forensics.localize.crf import CRFSettings, rgb_at, segment
+from forensics.localize import crf
+from forensics.localize.crf import CRFSettings
 from forensics.localize.signals import Signals
 from forensics.localize.strategies import SEGMENTS, WINDOW, Strategy, localize
 from forensics.localize.threshold import TAU, score, stm
@@ -21,6 +22,9 @@ from forensics.prnu.residual import gray
 from forensics.prnu.saturation import SATURATED, saturation_plane
 from forensics.prnu.source import source_camera
 from forensics.records import Finding, Map, NotApplicable, UserError
+
+CRF_TAU = 0.72
+"""Default threshold of the CRF: on real photos fewer of the pristine ones than STM at its own."""
 
 _PLANES = 18  # float32 planes of the image that are held at once, at most
 
@@ -44,8 +48,11 @@ class PrnuSettings(CameraSettings):
     decision: Literal["stm", "crf"] = Field(
         default="stm", description="stm threshold and morphology, crf a random field"
     )
-    tau: float = Field(
-        default=TAU, gt=0, lt=1, description="tampering probability from which to decide"
+    tau: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description=f"tampering probability from which to decide [stm {TAU}, crf {CRF_TAU}]",
     )
     min_region_px: int = Field(
         default=64, ge=0, description="stm: side of the smallest region in pixels"
@@ -117,9 +124,9 @@ class PrnuDetector:
             segments=settings.segments,
         )
         probability = maps.probability.cpu().numpy()
-        decision = self._decide(probability, signals)
+        decision, tau, highest = self._decide(probability, signals)
         return Finding(
-            score=score(probability, settings.stride, settings.min_region_px),
+            score=highest,
             values={
                 "decision": bool(decision.any()),
                 "tampered_fraction": float(decision.mean()),
@@ -131,7 +138,7 @@ class PrnuDetector:
                 "predictors": [model.predictor.name for model in models],
                 "predictor_qualities": [model.jpeg_quality for model in models],
                 "decided_by": settings.decision,
-                "tau": settings.tau,
+                "tau": tau,
                 "rho_mean": float(maps.rho.mean()),
                 "rho_hat_mean": float(maps.rho_hat.mean()),
                 "gain": maps.gain,
@@ -162,21 +169,21 @@ class PrnuDetector:
         except UserError as error:
             raise NotApplicable(str(error)) from None
 
-    def _decide(self, probability: NDArray[Any], signals: Signals) -> NDArray[np.bool_]:
+    def _decide(
+        self, probability: NDArray[Any], signals: Signals
+    ) -> tuple[NDArray[np.bool_], float, float]:
+        """The decision, the threshold it was made at, and the highest one that finds something."""
         settings = self._settings
         if settings.decision == "crf":
-            colours = rgb_at(signals.rgb, settings.stride).cpu().numpy()
-            decision: NDArray[np.bool_] = segment(
-                probability, colours, settings.tau, **settings.crf.model_dump()
-            )
-            return decision
-        return stm(
-            probability,
-            settings.stride,
-            settings.tau,
-            settings.min_region_px,
-            settings.dilation_px,
-        )
+            tau = CRF_TAU if settings.tau is None else settings.tau
+            colours = crf.rgb_at(signals.rgb, settings.stride).cpu().numpy()
+            parameters = settings.crf.model_dump()
+            labels = crf.segment(probability, colours, tau, **parameters)
+            return np.asarray(labels), tau, crf.score(probability, colours, **parameters)
+        tau = TAU if settings.tau is None else settings.tau
+        stride, region = settings.stride, settings.min_region_px
+        decision = stm(probability, stride, tau, region, settings.dilation_px)
+        return decision, tau, score(probability, stride, region)
 
 
 def _saturated(subject: Subject) -> float:

@@ -177,3 +177,25 @@ def test_colours_of_the_cells() -> None:
     assert at[0, 1].tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match="colours"):
         crf.rgb_at(np.zeros((4, 4)), 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_score_is_where_the_last_cell_disappears(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    p, rgb = rng.uniform(0, 1, (12, 17)), rng.uniform(0, 255, (12, 17, 3))
+    p[3:8, 4:9] = 0.9
+    highest = crf.score(p, rgb)
+    assert 0 < highest < 1
+    found = [crf.segment(p, rgb, level / 64) for level in range(1, 64)]
+    for lower, higher in itertools.pairwise(found):
+        assert not (higher & ~lower).any()  # nested
+    for level, labels in enumerate(found, start=1):
+        assert labels.any() == (level / 64 <= highest)
+
+
+def test_the_score_of_a_map_without_suspicion_is_low() -> None:
+    rgb = np.full((10, 10, 3), 99.0)
+    assert crf.score(np.zeros((10, 10)), rgb, alpha=0) == 0
+    favoured = 1 - 0.5 / (1 - math.exp(-1))  # where alpha = -1 outweighs a probability of 0
+    assert crf.score(np.zeros((10, 10)), rgb, alpha=-1) == pytest.approx(favoured, abs=1 / 256)
+    assert crf.score(np.ones((10, 10)), rgb) > 0.99
