@@ -7,6 +7,7 @@ that carry more than an array are the frozen classes below.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,12 +46,15 @@ class NotApplicable(Exception):
     """A detector abstains; the message is the reason."""
 
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of terminals; Ray writes them into its messages
+
+
 def explain(error: BaseException) -> str:
     """An exception as one line for a report: its message, led by its kind if it may be a bug.
 
     Holds no secret and at most 500 characters.
     """
-    message = redact(" ".join(str(error).split()))[:500]
+    message = redact(" ".join(_COLOUR.sub("", str(error)).split()))[:500]
     if message and isinstance(error, UserError | Unreadable | NotApplicable | MemoryError):
         return message
     return f"{type(error).__name__}: {message}"
