@@ -1,0 +1,1 @@
+"""TruFor: trustworthy image forgery detection and localization from all-round clues."""
