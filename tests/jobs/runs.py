@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from forensics.manifest import write_manifest
 from forensics.run import load_run
@@ -49,6 +52,18 @@ def start(module: str, *arguments: str, env: dict[str, str] | None = None) -> su
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def cut_power(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to a job and to all that it has started; returns when nothing of it is left."""
+    driver = psutil.Process(process.pid)
+    tree = [driver, *driver.children(recursive=True)]
+    for one in tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(tree[1:], timeout=30)
+    assert not alive
 
 
 def scan_arguments(manifest: str, output: Path | str, **changes: str) -> list[str]:

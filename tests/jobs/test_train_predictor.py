@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ from jobs.training.plan import plan, spread
 from jobs.training.run import Workers, run_training
 from tests.conftest import ROOT
 from tests.jobs.photos import manifest_of, put_bytes
-from tests.jobs.runs import start
+from tests.jobs.runs import cut_power, start
 from tests.jobs.test_camera_model import model, photos, put_model
 from tests.prnu.cameras import HEIGHT, WIDTH, fingerprint_model, photo, used
 from tests.s3server import S3Server
@@ -190,8 +189,7 @@ def test_a_killed_job_continues_at_the_next_epoch(
         assert time.monotonic() < end
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    cut_power(process)  # a worker left alone would finish epochs that nobody counts
     before = model(folder, "camera1")
     assert before.windows == ()
     [snapshot] = checkpoints.rglob("checkpoint_manager_snapshot.json")
