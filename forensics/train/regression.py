@@ -47,6 +47,9 @@ class TrainingSettings(Settings):
     split: Literal["images", "blocks"] = Field(
         default="images", description="keep whole photos for validation, or blocks (paper)"
     )
+    augment: bool = Field(
+        default=False, description="turn and mirror the training samples at random"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of convolutions while training"
     )
@@ -104,7 +107,12 @@ class Regression:
                 f"window plus a multiple of {FIELD_STRIDE}"
             )
         self.samples = Samples(
-            images, crop, settings.split == "images", settings.validation, settings.seed
+            images,
+            crop,
+            settings.split == "images",
+            settings.validation,
+            settings.seed,
+            settings.augment,
         )
         if self.samples.window != network.window:
             raise UserError(

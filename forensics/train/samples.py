@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from forensics.records import UserError
 from forensics.train.peers import ALONE, Peers
 
 Table = NDArray[np.int64]
-"""Crops (n, 4): image, row and column of the corner, number of the block (-1: its field)."""
+"""Crops (n, 5): image, row and column of the corner, number of the block (-1: its field), and
+orientation 0..7: quarter turns, plus 4 where mirrored before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Samples:
             has not seen; else single blocks, whose neighbours it has seen. Fields are always split
             by photos.
         validation: part kept for validation, 0..1.
-        seed: of the split and of the order.
+        seed: of the split, of the order and of the orientations.
+        augment: turn and mirror the training samples at random.
 
     Raises:
         UserError: photos too few, too small, or without a field where one is needed.
@@ -58,6 +61,7 @@ class Samples:
         by_images: bool,
         validation: float,
         seed: int,
+        augment: bool = False,
     ) -> None:
         if len({image.window for image in images}) != 1:
             raise UserError("training needs photos with blocks, all of one window size")
@@ -65,6 +69,7 @@ class Samples:
         self.window = self.images[0].window
         self.crop = crop
         self._seed = seed
+        self._augment = augment
         self._fields = crop > self.window
         for image in self.images:
             self._check(image)
@@ -116,8 +121,10 @@ class Samples:
         photo about once, from a corner that differs from epoch to epoch. Of each batch only what
         falls to this one of the ``peers``."""
         rng = np.random.default_rng([self._seed, 1, epoch])
-        crops = self._tiled(self._seen, rng) if self._fields else self._seen
-        yield from self._batches(rng.permutation(crops), size, peers)
+        crops = rng.permutation(self._tiled(self._seen, rng) if self._fields else self._seen)
+        if self._augment:
+            crops[:, 4] = rng.integers(8, size=len(crops))
+        yield from self._batches(crops, size, peers)
 
     def validation(self, size: int) -> Iterator[Batch]:
         """Batches of the validation samples, always the same."""
@@ -143,11 +150,11 @@ class Samples:
             blocks = np.flatnonzero(_usable(image.rho, image.saturation))
             if self._fields:
                 if len(blocks):
-                    lines.append(np.array([[number, 0, 0, -1]]))
+                    lines.append(np.array([[number, 0, 0, -1, 0]]))
                 continue
-            images = np.full((len(blocks), 1), number)
-            lines.append(np.hstack([images, image.positions[blocks], blocks[:, None]]))
-        return np.concatenate(lines or [np.empty((0, 4))]).astype(np.int64)
+            places = image.positions[blocks].T
+            lines.append(np.column_stack([0 * blocks + number, *places, blocks, 0 * blocks]))
+        return np.concatenate(lines or [np.empty((0, 5))]).astype(np.int64)
 
     def _tiled(self, photos: Table, rng: np.random.Generator | None) -> Table:
         """Crops side by side in each photo, from its corner or from a random one."""
@@ -160,7 +167,8 @@ class Samples:
                 first = int(rng.integers(most + 1)) if rng is not None else 0
                 axes.append(np.arange(first * FIELD_STRIDE, size - self.crop + 1, self.crop))
             rows, columns = (a.ravel() for a in np.meshgrid(*axes, indexing="ij"))
-            lines.append(np.column_stack([np.full_like(rows, number), rows, columns, 0 * rows - 1]))
+            zero = np.zeros_like(rows)
+            lines.append(np.column_stack([zero + number, rows, columns, zero - 1, zero]))
         return np.concatenate(lines)
 
     def _batches(self, crops: Table, size: int, peers: Peers = ALONE) -> Iterator[Batch]:
@@ -172,9 +180,10 @@ class Samples:
         pixels = np.empty((len(crops), self.crop, self.crop, 3), np.uint8)
         rho = np.zeros((len(crops), along, along), np.float32)
         known = np.zeros(rho.shape, np.bool_)
-        for i, (number, row, column, block) in enumerate(crops.tolist()):
+        for i, (number, row, column, block, orientation) in enumerate(crops.tolist()):
             image = self.images[number]
-            pixels[i] = image.pixels[row : row + self.crop, column : column + self.crop]
+            crop = image.pixels[row : row + self.crop, column : column + self.crop]
+            pixels[i] = _turned(crop, orientation)
             if block >= 0:
                 values, saturation = image.rho[[[block]]], image.saturation[[[block]]]
             else:
@@ -184,8 +193,8 @@ class Samples:
                 if field is None or saturated is None:
                     raise ValueError(f"{image.image_id} has no field")
                 values, saturation = field[part], saturated[part]
-            known[i] = _usable(values, saturation)
-            rho[i] = np.where(known[i], values, np.float32(0))
+            known[i] = _turned(_usable(values, saturation), orientation)
+            rho[i] = np.where(known[i], _turned(values, orientation), np.float32(0))
         gain = np.array([self.images[number].gain for number in crops[:, 0]], np.float32)
         return Batch(
             pixels=torch.from_numpy(pixels).movedim(-1, 1),
@@ -193,6 +202,13 @@ class Samples:
             known=torch.from_numpy(known),
             gain=torch.from_numpy(gain)[:, None, None],
         )
+
+
+def _turned(square: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Mirrored from 4 on, then turned by as many quarters as are left. Windows at every
+    `FIELD_STRIDE` of a crop that is turned are windows at every `FIELD_STRIDE` of the turned one.
+    """
+    return np.rot90(square[:, ::-1] if orientation >= 4 else square, orientation % 4)
 
 
 def _usable(rho: NDArray[np.float32], saturation: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -56,3 +56,25 @@ def test_crops_bring_the_correlations_of_their_windows() -> None:
                     window = crop[:, 8 * i : 8 * i + WINDOW, 8 * j : 8 * j + WINDOW]
                     assert float(rho[i, j]) == pytest.approx(float(window.float().mean()) / 4000)
     assert len(corners) > 8
+
+
+@pytest.mark.parametrize("crop", [WINDOW, 80])
+def test_turned_and_mirrored_crops_keep_what_their_windows_show(crop: int) -> None:
+    images = [photo(number, side=168) for number in range(6)]
+    plain = Samples(images, crop, by_images=True, validation=0.3, seed=0)
+    samples = Samples(images, crop, by_images=True, validation=0.3, seed=0, augment=True)
+    slopes = set()
+    for epoch in (1, 2):
+        for batch in samples.training(epoch, 3):
+            for pixels, rho in zip(batch.pixels.float(), batch.rho, strict=True):
+                for i, j in np.ndindex(*rho.shape):
+                    window = pixels[:, 8 * i : 8 * i + WINDOW, 8 * j : 8 * j + WINDOW]
+                    assert float(rho[i, j]) == pytest.approx(float(window.mean()) / 4000)
+                # the photos are brighter or darker from top to bottom, and turned ones elsewhere
+                across, down = (float(pixels.mean((0, axis)).diff().mean()) for axis in (1, 2))
+                slopes.add((abs(across) > abs(down), across + down > 0))
+    assert len(slopes) == 4
+    for batch, again in zip(samples.training(1, 3), samples.training(1, 3), strict=True):
+        np.testing.assert_array_equal(batch.pixels, again.pixels)
+    for batch, other in zip(samples.validation(3), plain.validation(3), strict=True):
+        np.testing.assert_array_equal(batch.pixels, other.pixels)
