@@ -57,7 +57,7 @@ class Triangle:
         return max(float(predicted @ self.target) / energy, _MIN_GAIN) if energy > 0 else 1.0
 
 
-class Regression(NamedTuple):
+class LeastSquares(NamedTuple):
     """Coefficients of the design terms, and what each image showed of them."""
 
     theta: Floats  # (15,), for an image of the camera's average gain
@@ -67,7 +67,7 @@ class Regression(NamedTuple):
 
 def fit(
     own: Sequence[Triangle], others: Sequence[Triangle] = (), with_gains: bool = True
-) -> Regression:
+) -> LeastSquares:
     """Least squares over the windows of a camera's images, in turns with a gain per image.
 
     ``others`` are images of other cameras: they show how the features act where the camera's own
@@ -83,7 +83,7 @@ def fit(
         gains = np.array([image.gain(theta) for image in images])
         gains /= gains[: len(own)].mean()
         theta = _solve(images, weights, gains)
-    return Regression(theta, gains, weights)
+    return LeastSquares(theta, gains, weights)
 
 
 def image_gain(rho: Any, rho_hat: Any, weights: Any = None) -> float:
