@@ -156,7 +156,8 @@ CLASSES: tuple[str, ...] = (PRISTINE, *(m.label for m in MANIPULATIONS))
 
 
 def _rounded(values: NDArray[Any]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    clipped: NDArray[Any] = np.clip(np.rint(values), 0, 255)
+    return clipped.astype(np.uint8)
 
 
 def _by_channel(pixels: Pixels, function: Callable[[Pixels], Pixels]) -> Pixels:
