@@ -104,7 +104,7 @@ def splice(image: Rgb, donor: Rgb, mask: Mask) -> Rgb:
     """The donor's pixels in place of the image's, where the mask is set."""
     if image.shape != donor.shape:
         raise ValueError(f"the donor's shape {donor.shape} is not the image's {image.shape}")
-    return _paste(image, donor, mask)
+    return paste(image, donor, mask)
 
 
 def copy_move(image: Rgb, mask: Mask, offset: NDArray[np.intp]) -> Rgb:
@@ -113,7 +113,7 @@ def copy_move(image: Rgb, mask: Mask, offset: NDArray[np.intp]) -> Rgb:
     y, x = np.nonzero(mask)
     source = image.copy()
     source[y, x] = image[y + offset[0], x + offset[1]]
-    return _paste(image, source, mask)
+    return paste(image, source, mask)
 
 
 def remove(image: Rgb, mask: Mask, offsets: NDArray[np.intp]) -> Rgb:
@@ -169,9 +169,9 @@ def _pick(image: Rgb, y: NDArray[np.intp], x: NDArray[np.intp]) -> Rgb:
     return image[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
 
 
-def _paste(image: Rgb, source: Rgb, mask: Mask) -> Rgb:
-    """``source`` over ``image``: half-way at the mask's border, fully a few pixels further in."""
-    soft = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(_FEATHER))
+def paste(image: Rgb, source: Rgb, mask: Mask, feather: int = _FEATHER) -> Rgb:
+    """``source`` over ``image``: half-way at the mask's border, fully ``feather`` pixels in."""
+    soft = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(feather))
     weight = (np.asarray(soft, dtype=np.float32) / 255)[mask][:, None]
     result = image.copy()
     old, new = image[mask].astype(np.float32), source[mask].astype(np.float32)
