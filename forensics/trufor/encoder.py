@@ -6,9 +6,9 @@ channels-last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -81,9 +81,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C), normalised, to the same shape. The matrix of weights is never held."""
-        q = self._split(self.q(x))
+        return self.answer(x, *self.context(x))
+
+    def context(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (N, heads, L, C/heads) of the whole map."""
         keys, values = self.kv(self.reduced(x)).chunk(2, dim=-1)
-        mixed = scaled_dot_product_attention(q, self._split(keys), self._split(values))
+        return self._split(keys), self._split(values)
+
+    def answer(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """What the queries of ``x``, any part of the map, get."""
+        mixed = scaled_dot_product_attention(self._split(self.q(x)), keys, values)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(x.shape))
         return out
 
@@ -155,7 +162,7 @@ class Stage:
     """One stage of one branch."""
 
     embed: PatchEmbed
-    blocks: nn.ModuleList
+    blocks: Sequence[Block]
     norm: nn.LayerNorm
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -199,8 +206,8 @@ class DualEncoder(nn.Module):
         fused = []
         x, y = rgb, noiseprint
         for i in range(STAGES):
-            x, y = self.FRMs[i](self.stage(i, "")(x), self.stage(i, "extra_")(y))
-            fused.append(self.FFMs[i](x, y))
+            x, y = self.rectifier(i)(self.stage(i, "")(x), self.stage(i, "extra_")(y))
+            fused.append(self.fusion(i)(x, y))
         return fused
 
     def stage(self, i: int, branch: str) -> Stage:
@@ -209,6 +216,14 @@ class DualEncoder(nn.Module):
         return Stage(
             embed, getattr(self, f"{branch}block{i + 1}"), getattr(self, f"{branch}norm{i + 1}")
         )
+
+    def rectifier(self, i: int) -> FeatureRectify:
+        """What joins the branches after stage 0..3."""
+        return cast(FeatureRectify, self.FRMs[i])
+
+    def fusion(self, i: int) -> FeatureFusion:
+        """What makes one map of the branches after stage 0..3."""
+        return cast(FeatureFusion, self.FFMs[i])
 
 
 def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:

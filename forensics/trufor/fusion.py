@@ -44,8 +44,7 @@ class FeatureRectify(nn.Module):
         means = torch.cat([x.mean((1, 2)), y.mean((1, 2))], dim=-1)
         peaks = torch.cat([x.amax((1, 2)), y.amax((1, 2))], dim=-1)
         for_y, for_x = self.by_channel(means, peaks)
-        both = torch.cat([x, y], dim=-1).permute(0, 3, 1, 2)
-        by_place = self.spatial_weights.mlp(both).permute(0, 2, 3, 1)
+        by_place = self.by_place(torch.cat([x, y], dim=-1))
         rectified_x = x + MIX * (for_x + by_place[..., 1:]) * y
         rectified_y = y + MIX * (for_y + by_place[..., :1]) * x
         return rectified_x, rectified_y
@@ -55,6 +54,11 @@ class FeatureRectify(nn.Module):
         weights: Tensor = self.channel_weights.mlp(torch.cat([means, peaks], dim=-1))
         second, first = weights[:, None, None].chunk(2, dim=-1)
         return second, first
+
+    def by_place(self, both: Tensor) -> Tensor:
+        """Weights (N, H, W, 2) for the second and the first stream from both (N, H, W, 2C)."""
+        weights: Tensor = self.spatial_weights.mlp(both.permute(0, 3, 1, 2))
+        return weights.permute(0, 2, 3, 1)
 
 
 class CrossAttention(nn.Module):
