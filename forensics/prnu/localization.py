@@ -33,9 +33,10 @@ class PrnuSettings(CameraSettings):
     """Tampering localization by the camera fingerprint."""
 
     strategy: Strategy = Field(
-        default="sw-ss",
-        description="pixels judged together: sw-ss one sliding window, sw-sg the pixels of it that "
-        "are like its centre, sw-ms windows of all sizes, s-slic superpixels, m-slic of all sizes",
+        default="m-slic",
+        description="pixels judged together: sw-ss one sliding window (fastest), sw-sg the pixels "
+        "of it that are like its centre, sw-ms windows of all sizes, s-slic superpixels, m-slic of "
+        "all sizes (most exact)",
     )
     predictor: Literal["best", "lse", "ffn", "cnn"] = Field(
         default="best", description="what predicts the correlation; best: the smallest error"
@@ -46,7 +47,7 @@ class PrnuSettings(CameraSettings):
     segments: int = Field(default=SEGMENTS, gt=0, description="superpixels of s-slic")
     stride: int = Field(default=8, gt=0, description="side of a cell of the maps in pixels")
     decision: Literal["stm", "crf"] = Field(
-        default="stm", description="stm threshold and morphology, crf a random field"
+        default="crf", description="stm threshold and morphology, crf a random field"
     )
     tau: float | None = Field(
         default=None,

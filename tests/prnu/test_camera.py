@@ -208,5 +208,5 @@ class TestPrnu:
         model = replace(trained_model(1), left_out={"192": "no windows of 192 px"})
         model = replace(model, windows=tuple(w for w in model.windows if w.window != 192))
         library = write(tmp_path, [model])
-        detector = PrnuDetector(PrnuSettings(window=192), Resources(CPU, library))
+        detector = PrnuDetector(PrnuSettings(strategy="sw-ss", window=192), Resources(CPU, library))
         assert "no windows of 192 px" in reason(detector, subject(photo(1, 10)))
