@@ -22,6 +22,7 @@ from jobs.entry import OK
 from jobs.evaluate import EvaluateJob, evaluate
 from jobs.fingerprint import FingerprintJob, fingerprint
 from jobs.ingest import IngestJob, ingest
+from jobs.make_forgeries import MakeForgeriesJob, make_forgeries
 from jobs.report import ReportJob, report
 from jobs.scan import ScanJob, scan
 from jobs.train_predictor import TrainPredictorJob, train_predictor
@@ -37,6 +38,7 @@ JOBS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
     "camera_model": (CameraModelJob, camera_model),
     "train_predictor": (TrainPredictorJob, train_predictor),
     "train_predictor_cpu": (TrainPredictorJob, train_predictor),
+    "make_forgeries": (MakeForgeriesJob, make_forgeries),
     "scan": (ScanJob, scan),
     "evaluate": (EvaluateJob, evaluate),
     "report": (ReportJob, report),
@@ -151,6 +153,14 @@ def test_a_network_beside_the_demo_s_predictors(
     model = CameraLibrary(str(tmp_path / "models")).model(before.camera_id)
     assert model.window(128, predictor="cnn").blocks >= 4 * 8
     assert model.window(128, predictor="lse").images == 4
+
+
+def test_forgeries_of_the_demo_s_photos(demonstrated: Path, tmp_path: Path, store: str) -> None:
+    changes = {"crop": 64, "pool.workers": 2, "tracking.uri": store}
+    photos, output = demonstrated / "training.parquet", tmp_path / "forgeries"
+    assert run("make_forgeries", manifest=photos, output=output, **changes) == OK
+    truth = list(manifest.read(str(output / "truth.parquet")))
+    assert len(truth) == 4 * len(list(manifest.read(str(photos))))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,145 @@
+"""Ray tasks that make forgeries: a few photos in, images, masks and their truth out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import ray
+from PIL import Image
+
+from forensics import storage
+from forensics.decode import decode
+from forensics.evaluate.scan import FORGED, PRISTINE
+from forensics.records import ManifestRow, Rgb, explain
+from forensics.synth.forgeries import Kind, Mask
+from forensics.train.trufor.forge import ForgerySettings, manipulate
+from jobs.cameras import Skipped
+
+IMAGES, MASKS, PARTS = "image", "masks", "parts"  # folders of the output
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How all forgeries of a job are made."""
+
+    output: str  # URI
+    kinds: tuple[Kind, ...]
+    forgery: ForgerySettings
+    crop: int | None  # pixels
+    lowest_quality: int  # of JPEG
+    highest_quality: int
+    max_megapixels: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """One photo, the one that its splice takes from, and on which side of the split it is."""
+
+    row: ManifestRow
+    donor: ManifestRow
+    split: str
+
+    @property
+    def name(self) -> str:
+        """Of its files; no two photos of a manifest share one."""
+        readable = re.sub(r"[^A-Za-z0-9._-]+", "_", self.row.image_id)[-60:]
+        return f"{readable}-{hashlib.sha256(self.row.image_id.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of the photos of a part."""
+
+    rows: tuple[ManifestRow, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
+def make_part(recipe: Recipe, number: int, orders: Sequence[Order]) -> Made:
+    """Make the forgeries of some photos, unless they are there; the note of it is written last."""
+    note = storage.join(recipe.output, PARTS, f"part-{number:05d}.json")
+    try:
+        return _read(storage.read(note))
+    except storage.NotFound:
+        pass
+    rows: list[ManifestRow] = []
+    skipped: list[Skipped] = []
+    for order in orders:
+        try:
+            rows += _make(recipe, order)
+        except Exception as error:
+            gone = isinstance(error, storage.NotFound | storage.AccessDenied)
+            if isinstance(error, storage.StorageError) and not gone:
+                raise  # not the photo's fault
+            skipped.append(Skipped(order.row.image_id, explain(error)))
+    made = Made(tuple(rows), tuple(skipped))
+    storage.write(note, json.dumps(asdict(made)).encode())
+    return made
+
+
+def _make(recipe: Recipe, order: Order) -> list[ManifestRow]:
+    """The photo as it is and forged in every way, all compressed alike."""
+    photo = _photo(recipe, order.row, _generator(recipe, order, PRISTINE))
+    made: list[tuple[str, Rgb, Mask | None]] = [(PRISTINE, photo, None)]
+    for kind in recipe.kinds:
+        rng = _generator(recipe, order, kind)
+        donor = _photo(recipe, order.donor, rng) if kind == "splice" else None
+        forgery = manipulate(kind, photo, rng, recipe.forgery, donor)
+        made.append((kind, forgery.pixels, forgery.mask))
+    return [_store(recipe, order, *image) for image in made]
+
+
+def _generator(recipe: Recipe, order: Order, what: str) -> np.random.Generator:
+    name = hashlib.sha256(f"{order.row.image_id}\0{what}".encode()).digest()
+    return np.random.default_rng([recipe.seed, *np.frombuffer(name, np.uint32)])
+
+
+def _photo(recipe: Recipe, row: ManifestRow, rng: np.random.Generator) -> Rgb:
+    """A photo, or a part of it that is no larger than the recipe wants."""
+    rgb = decode(storage.read(row.uri), max_megapixels=recipe.max_megapixels).pixels
+    if recipe.crop is None:
+        return rgb
+    y, x = (int(rng.integers(max(0, length - recipe.crop) + 1)) for length in rgb.shape[:2])
+    return np.ascontiguousarray(rgb[y : y + recipe.crop, x : x + recipe.crop])
+
+
+def _store(recipe: Recipe, order: Order, kind: str, pixels: Rgb, mask: Mask | None) -> ManifestRow:
+    """The row of one image, whose URIs start at the output."""
+    rng = _generator(recipe, order, f"{kind} quality")
+    quality = int(rng.integers(recipe.lowest_quality, recipe.highest_quality + 1))
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    data, name = file.getvalue(), f"{order.name}-{kind}"
+    row = ManifestRow(
+        image_id=name,
+        uri=f"{IMAGES}/{name}.jpg",
+        camera_id=order.row.camera_id,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        split=order.split,
+        label=PRISTINE if mask is None else FORGED,
+        source=kind,
+    )
+    storage.write(storage.join(recipe.output, row.uri), data)
+    if mask is None:
+        return row
+    picture = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(picture, "PNG")
+    uri = f"{MASKS}/{name}.png"
+    storage.write(storage.join(recipe.output, uri), picture.getvalue())
+    return replace(row, mask_uri=uri)
+
+
+def _read(note: bytes) -> Made:
+    found = json.loads(note)
+    return Made(
+        tuple(ManifestRow(**row) for row in found["rows"]),
+        tuple(Skipped(**image) for image in found["skipped"]),
+    )
