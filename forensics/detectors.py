@@ -88,6 +88,7 @@ class Resources:
 BUILDERS: dict[str, str] = {
     "camera": "forensics.prnu.camera:CameraDetector",
     "prnu": "forensics.prnu.localization:PrnuDetector",
+    "trufor": "forensics.trufor.detector:TruForDetector",
 }
 """name -> ``module:class``; the class is called with ``(settings, resources)``."""
 

@@ -21,7 +21,7 @@ from forensics.redact import redact
 Rgb = NDArray[np.uint8]
 """Pixels on the sensor grid: uint8, shape (H, W, 3)."""
 
-MapKind = Literal["probability", "confidence", "decision"]
+MapKind = Literal["probability", "confidence", "decision", "noiseprint"]
 
 
 class Status(StrEnum):
@@ -113,7 +113,7 @@ class Map:
 
     ``values`` has shape (ceil(H/stride), ceil(W/stride)); cell (i, j) covers the pixels
     ``[i*stride, (i+1)*stride) x [j*stride, (j+1)*stride)``. Probability and confidence are float32
-    in 0..1, a decision is bool.
+    in 0..1, a decision is bool. A noiseprint is float32, scaled to 0..1 to be looked at.
     """
 
     kind: MapKind

@@ -29,6 +29,7 @@ from forensics.records import (
     Unreadable,
     explain,
 )
+from forensics.trufor.detector import TruForDetectorSettings
 
 
 class ScanSettings(Settings):
@@ -38,6 +39,7 @@ class ScanSettings(Settings):
     detectors: tuple[str, ...] = Field(("camera", "prnu"), description="detectors to run, in order")
     camera: CameraSettings = CameraSettings()
     prnu: PrnuSettings = PrnuSettings()
+    trufor: TruForDetectorSettings = TruForDetectorSettings()
     limits: Limits = Limits()
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes CUDA if it is there"

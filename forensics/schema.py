@@ -45,7 +45,7 @@ MAPS = pa.schema(
     [
         ("image_id", pa.string()),
         ("detector", pa.string()),
-        ("kind", pa.string()),  # probability | confidence | decision
+        ("kind", pa.string()),  # probability | confidence | decision | noiseprint
         ("stride", pa.int32()),  # pixels per cell
         ("png", pa.binary()),
         ("sha256", pa.string()),  # of the PNG bytes, hex

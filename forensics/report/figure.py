@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from forensics.records import Map, Rgb
-from forensics.report.overlay import OUTLINE, fit, heat_overlay, outline, scale_bar, shrink
+from forensics.report.overlay import OUTLINE, fit, grey, heat_overlay, outline, scale_bar, shrink
 
 GROUND, INK, FAINT = (22, 25, 29), (232, 234, 237), (160, 166, 174)
 FLATTEST = 0.65  # height of the sheet over its width, at most: it is read on a landscape screen
@@ -20,6 +20,7 @@ CAPTIONS = {
     "probability": "probability of tampering",
     "confidence": "confidence in the map",
     "decision": "called tampered",
+    "noiseprint": "Noiseprint++",
 }
 
 
@@ -30,9 +31,9 @@ def figure(
 
     ``maps``: the maps of each detector by its name, each belonging to ``rgb`` (see ``Map``). A
     decision is drawn as an outline on the other maps of its detector, or on the image if it is the
-    detector's only map. Neither side is longer than ``longest`` pixels (at least 320). Pictures are
-    only ever scaled down; panels are arranged to be as large as they can. Raises ValueError for a
-    map that does not fit the image.
+    detector's only map; a noiseprint is drawn by itself in grey. Neither side is longer than
+    ``longest`` pixels (at least 320). Pictures are only ever scaled down; panels are arranged to be
+    as large as they can. Raises ValueError for a map that does not fit the image.
     """
     if longest < SHORTEST:
         raise ValueError(f"a figure needs a longest side of at least {SHORTEST}, got {longest}")
@@ -71,13 +72,14 @@ def figure(
 def _layers(
     maps: Mapping[str, Sequence[Map]],
 ) -> list[tuple[str, Map | None, Map | None]]:
-    """Per panel: its caption, the map shown as heat and the decision drawn as an outline."""
+    """Per panel: its caption, the map it shows and the decision drawn as an outline."""
     layers: list[tuple[str, Map | None, Map | None]] = []
     for name, found in maps.items():
         decision = _decided(found)
         heats = [m for m in found if m.kind != "decision"]
         for heat in heats:
-            layers.append((f"{name}: {CAPTIONS[heat.kind]}", heat, decision))
+            outlined = None if heat.kind == "noiseprint" else decision
+            layers.append((f"{name}: {CAPTIONS[heat.kind]}", heat, outlined))
         if decision is not None and not heats:
             layers.append((f"{name}: {CAPTIONS['decision']}", None, decision))
     return layers
@@ -95,9 +97,13 @@ def _panels(
     out = (small.shape[0], small.shape[1])
     panels = [small]
     for _, heat, decision in _layers(maps):
-        panel = heat_overlay(small, fit(heat, size, out)) if heat is not None else small
+        panel = small if heat is None else _panel(small, fit(heat, size, out))
         panels.append(outline(panel, fit(decision, size, out)) if decision is not None else panel)
     return panels
+
+
+def _panel(small: Rgb, values: Map) -> Rgb:
+    return grey(values) if values.kind == "noiseprint" else heat_overlay(small, values)
 
 
 def _grid(

@@ -1,7 +1,7 @@
 """Maps as PNG bytes, the form in which a run stores them.
 
-Probability and confidence are stored with 8 bit (error at most 1/510) or 16 bit (at most 1/131070),
-a decision with 1 bit, exactly. Kind and stride are columns beside the bytes, not in them.
+All but decisions are stored with 8 bit (error at most 1/510) or 16 bit (at most 1/131070), a
+decision with 1 bit, exactly. Kind and stride are columns beside the bytes, not in them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from forensics.records import Map, MapKind
 
 
 def encode_map(values: Map, bits: Literal[8, 16] = 8) -> bytes:
-    """The map's values as PNG; ``bits`` is the depth of a probability or confidence.
+    """The map's values as PNG; ``bits`` is the depth of all but a decision.
 
     Raises ValueError where values are not 2-D, not bool for a decision, nan or outside 0..1.
     """

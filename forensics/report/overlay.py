@@ -38,6 +38,11 @@ def heat_overlay(rgb: Rgb, values: Map) -> Rgb:
     return np.rint(shown).clip(0, 255).astype(np.uint8)
 
 
+def grey(values: Map) -> Rgb:
+    """The map's values from black at 0 to white at 1, one pixel per cell."""
+    return np.repeat(_levels(values.values)[..., None], 3, axis=2)
+
+
 def outline(rgb: Rgb, decision: Map, colour: tuple[int, int, int] = OUTLINE, width: int = 2) -> Rgb:
     """The picture with a line just inside every region that the decision calls tampered.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from forensics import storage
 from forensics.prnu.camera_model import CameraModel
 from forensics.records import Image, ManifestRow
+from forensics.trufor.checkpoint import to_safetensors
 from tests.prnu.cameras import HEIGHT, WIDTH, fingerprint_model, photo, trained_model
+from tests.trufor.networks import tiny_network
 
 TRAINED, UNTRAINED, STRANGER = "camera1", "camera2", "nobody"
 
@@ -36,6 +39,13 @@ def write_models(folder: Path) -> str:
 def write_model(folder: Path, model: CameraModel) -> None:
     for name, data in model.to_files().items():
         storage.write(storage.join(str(folder), name), data)
+
+
+def sections_with_weights(folder: Path) -> dict[str, Any]:
+    """Sections of a scan's settings that name weights, of tiny networks, written to ``folder``."""
+    checkpoint = folder / "trufor.safetensors"
+    checkpoint.write_bytes(to_safetensors(tiny_network()))
+    return {"trufor": {"checkpoint": str(checkpoint)}}
 
 
 def _natural(height: int, width: int) -> Pixels:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.contract.subjects import (
     UNTRAINED,
     image,
     row,
+    sections_with_weights,
     write_models,
 )
 from tests.decode.test_decoder import RGB16, png, png_rows, saved
@@ -50,14 +52,23 @@ def resources(models: str) -> Resources:
     return Resources(torch.device("cpu"), CameraLibrary(models))
 
 
-def make(name: str, resources: Resources) -> Detector:
-    """A detector with the settings of a scan that says nothing about it."""
-    return build([name], {name: getattr(ScanSettings(), name, None)}, resources)[0]
+@pytest.fixture(scope="session")
+def settings(models: str, tmp_path_factory: pytest.TempPathFactory) -> ScanSettings:
+    """A scan by all detectors that gives each what it needs, and says nothing else about them."""
+    weights = tmp_path_factory.mktemp("weights")
+    return ScanSettings(
+        camera_models=models, detectors=NAMES, device="cpu", **sections_with_weights(weights)
+    )
+
+
+def make(name: str, resources: Resources, settings: ScanSettings) -> Detector:
+    """A detector with its section of these settings."""
+    return build([name], {name: getattr(settings, name, None)}, resources)[0]
 
 
 @pytest.fixture(scope="session")
-def detectors(resources: Resources) -> dict[str, Detector]:
-    return {name: make(name, resources) for name in NAMES}
+def detectors(resources: Resources, settings: ScanSettings) -> dict[str, Detector]:
+    return {name: make(name, resources, settings) for name in NAMES}
 
 
 def ask(detector: Detector, subject: Subject) -> Finding:
@@ -108,7 +119,7 @@ def check_map(item: Map, height: int, width: int) -> None:
     if item.kind == "decision":
         assert item.values.dtype == np.bool_
         return
-    assert item.kind in ("probability", "confidence")
+    assert item.kind in ("probability", "confidence", "noiseprint")
     assert item.values.dtype == np.float32
     assert np.isfinite(item.values).all()
     assert item.values.min() >= 0
@@ -176,13 +187,15 @@ def test_a_crop_is_judged_or_its_reason_given(detectors: dict[str, Detector], na
 
 
 @each_detector
-def test_images_before_do_not_change_an_answer(resources: Resources, name: str) -> None:
+def test_images_before_do_not_change_an_answer(
+    resources: Resources, settings: ScanSettings, name: str
+) -> None:
     one = image("natural", HEIGHT, WIDTH), row(None, "one")
     other = image("noise", 257, 300), row(TRAINED, "other")
     third = image("natural", 257, 300), row(UNTRAINED, "third")
 
     def answers(order: list[tuple[Image, Any]]) -> dict[str, Any]:
-        detector = make(name, resources)
+        detector = make(name, resources, settings)
         return {r.image_id: plain(ask(detector, Subject(r, i))) for i, r in order}
 
     assert answers([one, other, third]) == answers([third, other, one])
@@ -206,9 +219,9 @@ def test_other_detectors_before_do_not_change_an_answer(
 @each_detector
 @pytest.mark.parametrize("library", [True, False])
 def test_memory_is_positive_and_grows_with_the_image(
-    resources: Resources, name: str, library: bool
+    resources: Resources, settings: ScanSettings, name: str, library: bool
 ) -> None:
-    detector = make(name, resources if library else Resources(torch.device("cpu")))
+    detector = make(name, resources if library else Resources(torch.device("cpu")), settings)
     fitting = [(1, 1), (13, 17), (64, 64), (96, 80), (96, 81), (HEIGHT, WIDTH)]
     beyond = [(HEIGHT + 1, WIDTH), (1000, 1000), (4000, 6000), (15000, 20000)]
     for sizes in (fitting, beyond):  # what fits no fingerprint is not held against any
@@ -218,12 +231,14 @@ def test_memory_is_positive_and_grows_with_the_image(
 
 
 @each_detector
-def test_identity_is_plain_and_stable(models: str, resources: Resources, name: str) -> None:
+def test_identity_is_plain_and_stable(
+    models: str, resources: Resources, settings: ScanSettings, name: str
+) -> None:
     def identity(of: Resources) -> str:
-        return json.dumps(make(name, of).identity(), sort_keys=True)
+        return json.dumps(make(name, of, settings).identity(), sort_keys=True)
 
     elsewhere = Resources(torch.device("cpu"), CameraLibrary(models))
-    detector = make(name, resources)
+    detector = make(name, resources, settings)
     before = json.dumps(detector.identity(), sort_keys=True)
     ask(detector, Subject(row(), image("natural", 257, 300)))
     assert json.dumps(detector.identity(), sort_keys=True) == before
@@ -257,9 +272,8 @@ def examine(scanner: Scanner, data: bytes, claim: str | None = None) -> ReportRo
 
 
 @pytest.fixture(scope="module")
-def scanner(models: str) -> Scanner:
+def scanner(settings: ScanSettings) -> Scanner:
     """All detectors, as a scan loads them."""
-    settings = ScanSettings(camera_models=models, detectors=NAMES, device="cpu")
     return Scanner(settings)
 
 
@@ -290,21 +304,20 @@ def test_a_16_bit_file_of_8_bit_samples_is_judged_as_the_8_bit_file(scanner: Sca
 
 
 @each_detector
-def test_without_camera_models_it_works_or_says_what_to_set(name: str) -> None:
+def test_without_models_it_works_or_says_what_to_set(name: str) -> None:
     report = examine(Scanner(ScanSettings(detectors=(name,), device="cpu")), ENCODED["jpeg"]())
     finding = report.findings[name]
     if finding.status is not Status.OK:
         assert finding.status is Status.NOT_APPLICABLE
-        assert "setting camera_models is not given" in str(finding.reason)
+        assert re.search(r"the setting [\w.]+ is not given", str(finding.reason))
         assert report.reason == f"{name}: {finding.reason}"
 
 
 @each_detector
 def test_an_image_over_the_memory_limit_is_reported_with_both_numbers(
-    models: str, name: str
+    settings: ScanSettings, name: str
 ) -> None:
-    limits = Limits(memory_gib=1 / GIB)
-    settings = ScanSettings(camera_models=models, detectors=(name,), limits=limits, device="cpu")
-    report = examine(Scanner(settings), ENCODED["jpeg"]())
+    change = {"detectors": (name,), "limits": Limits(memory_gib=1 / GIB)}
+    report = examine(Scanner(settings.model_copy(update=change)), ENCODED["jpeg"]())
     assert report.status is Status.FAILED
     assert f"{WIDTH}x{HEIGHT} pixels need about" in str(report.findings[name].reason)

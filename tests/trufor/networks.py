@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
+from forensics.trufor.encoder import EncoderSettings
+from forensics.trufor.model import TruForNetwork, TruForSettings
+
 
 def made_up(shapes: Iterable[tuple[str, Sequence[int]]], seed: int) -> dict[str, torch.Tensor]:
     """The state dict whose outputs of the published network are the reference."""
@@ -31,3 +34,20 @@ def _tensor(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     else:
         n = n * np.sqrt(2 / np.prod(shape[1:]))
     return torch.from_numpy(np.asarray(n, dtype=np.float32))
+
+
+TINY = TruForSettings(
+    encoder=EncoderSettings(widths=(8, 8, 16, 16), depths=(1, 2, 1, 1), heads=(1, 2, 2, 4)),
+    embedding=16,
+    hidden=8,
+    noiseprint_depth=4,
+    noiseprint_channels=8,
+)
+
+
+def tiny_network(seed: int = 0, settings: TruForSettings = TINY) -> TruForNetwork:
+    """A network small enough for tests, with made-up weights, in eval mode."""
+    network = TruForNetwork(settings)
+    shapes = [(name, tensor.shape) for name, tensor in network.state_dict().items()]
+    network.load_state_dict(made_up(shapes, seed))
+    return network.eval()
