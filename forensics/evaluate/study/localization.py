@@ -144,6 +144,7 @@ class _Located:
         self, case: Case, quality: _Quality, variant: Variant, study: LocalizationStudy
     ) -> None:
         self._variant, self._quality, self._stride = variant, quality, study.stride
+        self._crf = study.crf.model_dump()
         alone = variant.strategy == "sw-ss"
         models = (case.window(variant, WINDOW),) if alone else case.models(variant)
         signals = quality.signals
@@ -190,8 +191,8 @@ class _Located:
         """From a threshold to the decision map."""
         probability, stride = self.probability, self._stride
         if decision == "crf":
-            colours = self._quality.colours
-            return lambda tau: segment(probability, colours, tau)
+            colours, parameters = self._quality.colours, self._crf
+            return lambda tau: segment(probability, colours, tau, **parameters)
         if decision == "stm":
             return lambda tau: stm(probability, stride, tau)
         return lambda tau: probability > tau

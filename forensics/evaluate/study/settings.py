@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from forensics.config import Settings
+from forensics.localize.crf import CRFSettings
 from forensics.localize.strategies import Strategy
 
 PredictorName = Literal["lse", "ffn", "cnn", "best"]
@@ -88,6 +89,7 @@ class LocalizationStudy(StudySettings):
         ("stm", "crf"), min_length=1, description="threshold, stm, crf: from map to decision"
     )
     stride: int = Field(8, gt=0, description="side of a cell of the maps in pixels")
+    crf: CRFSettings = CRFSettings()
 
     @model_validator(mode="after")
     def _some_strategy(self) -> Self:

@@ -16,7 +16,7 @@ from forensics.evaluate.metrics import away_from_border, confusion
 from forensics.evaluate.scan import THRESHOLDS
 from forensics.evaluate.study.localization import RECORDS, count, evaluate_image
 from forensics.evaluate.study.settings import LocalizationStudy
-from forensics.localize.crf import rgb_at, segment
+from forensics.localize.crf import CRFSettings, rgb_at, segment
 from forensics.localize.signals import Signals
 from forensics.localize.threshold import stm
 from forensics.localize.windows import sliding_window
@@ -120,6 +120,18 @@ def test_all_strategies_and_single_scales(library: CameraLibrary, splice: Manife
         assert r["seconds"] > 0
     assert len({tuple(r["tp"] for r in found[i : i + 24]) for i in range(0, len(found), 24)}) == 7
     assert found[-1]["models"] == "lse@32 lse@48 lse@64 lse@96 lse@128 lse@192 lse@256"
+
+
+def test_the_random_field_of_the_settings_decides(
+    library: CameraLibrary, splice: ManifestRow
+) -> None:
+    def tampered(alpha: float) -> list[int]:
+        asked = study(decisions=("crf",), crf=CRFSettings(alpha=alpha))
+        return [r["tp"] + r["fp"] for r in rows_of(evaluated(asked, splice, library))]
+
+    eager, default, reluctant = tampered(-2), tampered(-1), tampered(1)
+    assert all(a >= b >= c for a, b, c in zip(eager, default, reluctant, strict=True))
+    assert sum(eager) > sum(default) > sum(reluctant) > 0
 
 
 def test_pristine_photos_have_only_false_alarms(library: CameraLibrary, tmp_path: Path) -> None:
