@@ -1,10 +1,11 @@
 """Identification and localization on real cameras and real forgeries, honestly split.
 
     python -m benchmarks.eval_camera_forgeries [--data ../shared/data]
+    python -m benchmarks.eval_camera_forgeries --strategy sw-ss --decision stm
 
 Fingerprints come from the flat fields. For every forged photo the predictor is trained on the other
 natural photos of its camera, helped by those of the other cameras; the photo itself is never seen.
-Writes benchmarks/results/camera_forgeries.json and prints the tables.
+Writes benchmarks/results/camera_forgeries_<strategy>_<decision>.json and prints the tables.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from forensics.prnu.localization import PrnuDetector, PrnuSettings
 from forensics.prnu.training import PristineSample, pristine_sample, train
 from forensics.records import Finding, Image, ManifestRow, NotApplicable, Status
 
-RESULT = Path(__file__).parent / "results" / "camera_forgeries.json"
+RESULTS = Path(__file__).parent / "results"
 CPU = torch.device("cpu")
 
 
@@ -196,11 +197,12 @@ def means(forged: dict[str, Any], by: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--window", type=int, default=128)
+    parser.add_argument("--strategy", default=PrnuSettings().strategy)
+    parser.add_argument("--decision", default=PrnuSettings().decision)
     parser.add_argument("--no-pool", action="store_true", help="train on the own camera alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    settings = PrnuSettings(window=arguments.window)
+    settings = PrnuSettings(strategy=arguments.strategy, decision=arguments.decision)
     bench = Bench(arguments.data.resolve(), settings, not arguments.no_pool)
     with tempfile.TemporaryDirectory() as folder:
         forged, pristine = bench.localization(Path(folder) / "blind")
@@ -213,8 +215,8 @@ def main() -> None:
         identified = bench.identification(Path(folder) / "all")
         for name, result in identified.items():
             print(name, result)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(
+    name = f"camera_forgeries_{settings.strategy}_{settings.decision}.json"
+    (RESULTS / name).write_text(
         json.dumps(
             {
                 "settings": settings.model_dump(),
