@@ -83,7 +83,7 @@ def dense_histogram(plane: Array, window: int, stride: int) -> Array:
         )
     rows, columns = (Axis.of(size, window, stride) for size in pixels.shape)
     out = torch.empty(rows.count, columns.count, BINS, dtype=torch.int32, device=pixels.device)
-    right = columns.first + (columns.count - 1) * stride + window
+    right = columns.covered(window, stride).stop
     for start in range(0, rows.count, _BAND):
         stop = min(start + _BAND, rows.count)
         top = rows.first + start * stride

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,10 @@ class Axis:
         last = (size - window - first) // stride
         return cls(first, last + 1, ((begin - first) // stride).clamp(0, last))
 
+    def covered(self, window: int, stride: int) -> slice:
+        """All that lies in a window."""
+        return slice(self.first, self.first + (self.count - 1) * stride + window)
+
 
 def to_cells(values: Tensor, rows: Axis, columns: Axis) -> Tensor:
     """From (rows.count, columns.count, ...) windows to the cells of the image."""
@@ -38,18 +41,23 @@ def to_cells(values: Tensor, rows: Axis, columns: Axis) -> Tensor:
     return values.index_select(0, down).index_select(1, across)
 
 
-def pieces(x: Tensor, extent: int, stride: int) -> Tensor:
-    """Sums along the last axis of the pieces that windows of ``extent`` are made of.
+def pieces(x: Tensor, extent: int, stride: int, dim: int) -> Tensor:
+    """Sums along ``dim`` of the pieces that windows of ``extent`` are made of.
 
     A window begins at a multiple of the stride and ends ``extent % stride`` after another, so the
-    stretches between those bounds are summed once: (..., n) to (..., P), P about 2n/stride.
+    stretches between those bounds are summed once; n positions give about 2n/stride pieces.
     """
     rest = extent % stride
-    steps = -(-x.shape[-1] // stride)
-    whole = pad(x, (0, steps * stride - x.shape[-1])).reshape(*x.shape[:-1], steps, stride)
+    x = x.movedim(dim, 0)
+    steps = -(-len(x) // stride)
+    missing = steps * stride - len(x)
+    if missing:
+        x = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+    whole = x.reshape(steps, stride, *x.shape[1:])
     if not rest:
-        return whole.sum(-1)
-    return torch.stack([whole[..., :rest].sum(-1), whole[..., rest:].sum(-1)], -1).flatten(-2)
+        return whole.sum(1).movedim(0, dim)
+    both = torch.stack([whole[:, :rest].sum(1), whole[:, rest:].sum(1)], 1)
+    return both.flatten(0, 1).movedim(0, dim)
 
 
 def piece_index(size: int, extent: int, stride: int) -> Tensor:

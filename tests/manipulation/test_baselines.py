@@ -1,0 +1,103 @@
+"""The SVM on the descriptor, and the network of Bayar and Stamm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from forensics.manipulation.base import NetworkSettings
+from forensics.manipulation.bayar import BayarNetwork
+from forensics.manipulation.descriptor import frequencies, srm_histogram
+from forensics.manipulation.svm import ResidualSVM
+from forensics.records import UserError
+from tests.manipulation.textures import blurred, texture
+
+PRISTINE = texture(36, 40, 40)
+PATCHES = np.concatenate([PRISTINE, blurred(PRISTINE), 255 - PRISTINE[:, ::2].repeat(2, 1)])
+LABELS = np.repeat(np.arange(3), 36)
+GROUPS = np.tile(np.arange(36) % 3, 3)
+
+
+def test_two_classes_are_told_apart() -> None:
+    seen = (LABELS < 2) & (GROUPS < 2)
+    svm = ResidualSVM().fit(PATCHES[seen], LABELS[seen], GROUPS[seen])
+    unseen = (LABELS < 2) & (GROUPS == 2)
+    assert (svm.predict(PATCHES[unseen]) == LABELS[unseen]).mean() > 0.9
+    assert svm.decision(srm_histogram(PATCHES[unseen])).shape == (24, 1)
+
+
+def test_it_is_the_svm_of_scikit_learn_on_standardised_features() -> None:
+    svm = ResidualSVM().fit(PATCHES, LABELS, GROUPS)
+    features = frequencies(srm_histogram(PATCHES))
+    scaler = StandardScaler().fit(features)
+    reference = LinearSVC(C=svm.cost, dual=False).fit(scaler.transform(features), LABELS)
+    expected = reference.decision_function(scaler.transform(features))
+    assert np.allclose(svm.decision(srm_histogram(PATCHES)), expected, atol=0.02)
+    assert np.array_equal(svm.predict(PATCHES), reference.predict(scaler.transform(features)))
+
+
+def test_dense_distances_are_those_of_the_windows() -> None:
+    svm = ResidualSVM().fit(PATCHES, LABELS, GROUPS)
+    plane = texture(60, 70)
+    dense = svm.predict_dense(plane, 40, 8)
+    window = plane[8:48, 16:56]
+    assert np.allclose(dense[1, 2], svm.decision(srm_histogram(window)), atol=1e-5)
+
+
+def test_the_svm_is_stored_as_plain_tensors(tmp_path: Path) -> None:
+    svm = ResidualSVM().fit(PATCHES, LABELS, GROUPS)
+    save_file(svm.state(), tmp_path / "svm.safetensors")
+    again = ResidualSVM.from_state(load_file(tmp_path / "svm.safetensors"))
+    assert np.array_equal(again.predict(PATCHES), svm.predict(PATCHES))
+    with pytest.raises(UserError, match="needs weight"):
+        ResidualSVM.from_state({"weight": torch.zeros(3, 5), "bias": torch.zeros(3)})
+
+
+def test_an_svm_needs_classes_groups_and_fitting() -> None:
+    with pytest.raises(UserError, match="two classes and two groups"):
+        ResidualSVM().fit(PATCHES, 0 * LABELS, GROUPS)
+    with pytest.raises(ValueError, match="not been fitted"):
+        ResidualSVM().predict(PATCHES)
+
+
+def test_the_first_layer_is_brought_back_to_its_constraint() -> None:
+    network = BayarNetwork(NetworkSettings(window=39), seed=1)
+    with torch.no_grad():
+        network.residuals.weight += 0.01 * torch.arange(12 * 25).reshape(12, 1, 5, 5)
+    moved = network.residuals.weight.detach().clone()
+    network.constrain()
+    weight = network.residuals.weight.detach()
+    assert (weight[:, 0, 2, 2] == -1).all()
+    assert torch.allclose(weight.sum((1, 2, 3)), torch.zeros(12), atol=1e-5)
+    ratio = (weight / moved)[:, 0, 0]
+    assert torch.allclose(ratio, ratio[:, :1].expand(-1, 5))
+
+
+def test_plain_patches_of_any_grey_are_alike_to_it() -> None:
+    network = BayarNetwork(NetworkSettings(window=64)).eval()
+    plain = torch.stack([torch.full((64, 64), float(grey)) for grey in (0, 90, 255)])
+    with torch.no_grad():
+        residuals = network.residuals(plain[:, None] / 255)
+        scores = network(plain)
+    assert residuals.abs().max() < 1e-5
+    assert scores.shape == (3, 16)
+    assert torch.allclose(scores[0], scores[2], atol=1e-4)
+
+
+def test_the_published_shape_and_the_seed() -> None:
+    before = torch.random.get_rng_state()
+    network, again, other = (BayarNetwork(NetworkSettings(window=39), seed) for seed in (3, 3, 4))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(network.classifier.weight, again.classifier.weight)
+    assert not torch.equal(network.classifier.weight, other.classifier.weight)
+    assert [tuple(p.shape) for p in network.parameters() if p.ndim > 1] == [
+        (12, 1, 5, 5), (64, 12, 7, 7), (48, 64, 5, 5), (4096, 48), (4096, 4096), (16, 4096),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="too small"):
+        BayarNetwork(NetworkSettings(window=38))
