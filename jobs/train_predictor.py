@@ -31,12 +31,13 @@ from jobs.cluster import Pool, PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.fingerprint import by_camera
 from jobs.tracking import Tracker, TrackingSettings, tracked
+from jobs.training.course import Course
 from jobs.training.features import train_features
 from jobs.training.journal import Journal
 from jobs.training.network import NetworkOptions, NotTrained, train_network
 from jobs.training.plan import Training, label, of_cameras, plan
 from jobs.training.plots import comparison
-from jobs.training.report import Course, failure, report, say
+from jobs.training.report import describe, failure, report, say
 from jobs.training.run import Workers
 from jobs.training.tasks import BlockSettings, store_window
 
@@ -180,7 +181,7 @@ def _train_cnn(
         retries=job.retries,
         folder=journal.folder,
     )
-    course = Course(tracker, training, job.training.epochs)
+    course = Course(tracker, training.name, job.training.epochs, describe)
     trained = train_network(training, options, course.add)
     for epoch in trained.history:
         course.log(epoch)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,6 @@ import ray.train
 import ray.train.torch
 import torch
 from numpy.typing import NDArray
-from ray.train import Checkpoint
 
 from forensics.prnu.blocks import ImageBlocks
 from forensics.prnu.predictors.cnn import CNNPredictor
@@ -21,8 +18,8 @@ from forensics.prnu.predictors.network import CNNSettings, CorrelationNetwork
 from forensics.records import UserError
 from forensics.train.peers import Peers
 from forensics.train.regression import Regression, TrainingSettings
+from jobs.training.checkpoints import report, resume
 
-_STATE = "state.pt"
 _BATCH = 256  # blocks predicted at once
 
 
@@ -57,9 +54,9 @@ def _trained(config: dict[str, Any], peers: Peers) -> dict[str, Any]:
     device = ray.train.torch.get_device()
     network.to(device)
     regression = Regression(network, images, settings, peers)
-    _resume(regression)
+    resume(regression)
     for epoch in regression.epochs():
-        _report(asdict(epoch), regression, peers)
+        report(asdict(epoch), regression, peers)
     predictor = CNNPredictor(shape, settings).take(regression.finish())
     if peers.rank > 0:
         return {}
@@ -85,20 +82,3 @@ def _predictions(
         blocks = np.stack([image.pixels[y : y + side, x : x + side] for y, x in corners])
         found.append(predictor.predict(torch.from_numpy(blocks).to(device)).cpu().numpy())
     return np.concatenate(found)
-
-
-def _resume(regression: Regression) -> None:
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            state = torch.load(Path(folder) / _STATE, map_location="cpu", weights_only=True)
-        regression.load_state_dict(state)
-
-
-def _report(metrics: dict[str, Any], regression: Regression, peers: Peers) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = None
-        if peers.rank == 0:
-            torch.save(regression.state_dict(), Path(folder) / _STATE)
-            checkpoint = Checkpoint.from_directory(folder)
-        ray.train.report(metrics, checkpoint=checkpoint)

@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from forensics.prnu.camera_model import WindowModel
 from jobs.cameras import Skipped
-from jobs.progress import LINE_SECONDS
 from jobs.tracking import Tracker
+from jobs.training.course import finite
 from jobs.training.plan import Training, label
 from jobs.training.plots import Floats, scatter, thinned
 from jobs.training.registry import register_predictor
 from jobs.training.run import Epoch
 
-_COURSE = ("train_mse", "validation_mse", "adjusted_r2", "lr")
 
-
-class Course:
-    """The epochs of a training as they come: a line now and then, every one in MLflow once."""
-
-    def __init__(self, tracker: Tracker, training: Training, epochs: int) -> None:
-        self._tracker, self._name, self._epochs = tracker, training.name, epochs
-        self._said = -math.inf
-        before = tracker.client.get_metric_history(tracker.run_id, f"{self._name}.train_mse")
-        self._logged = {metric.step for metric in before}  # by a job that was killed
-
-    def add(self, epoch: Epoch) -> None:
-        """An epoch that just ended."""
-        self.log(epoch)
-        now = time.monotonic()
-        if now - self._said >= LINE_SECONDS or epoch["number"] == self._epochs:
-            self._said = now
-            print(
-                f"{self._name}: epoch {epoch['number']}/{self._epochs}, "
-                f"MSE {epoch['train_mse']:.3e}, validation {epoch['validation_mse']:.3e}, "
-                f"adjusted R2 {epoch['adjusted_r2']:.3f}, lr {epoch['lr']:.1e}",
-                flush=True,
-            )
-
-    def log(self, epoch: Epoch) -> None:
-        """An epoch, unless it is known already."""
-        if epoch["number"] not in self._logged:
-            self._logged.add(epoch["number"])
-            values = {f"{self._name}.{key}": epoch[key] for key in _COURSE}
-            self._tracker.metrics(_finite(values), step=epoch["number"])
+def describe(epoch: Epoch) -> str:
+    """An epoch of a network's training for people."""
+    return (
+        f"MSE {epoch['train_mse']:.3e}, validation {epoch['validation_mse']:.3e}, "
+        f"adjusted R2 {epoch['adjusted_r2']:.3f}"
+    )
 
 
 def report(
@@ -74,7 +48,7 @@ def report(
             "registered": register_predictor(tracker, training.camera_id, window),
         }
         numbers = ("adjusted_r2", "mse", "sigma0", "sigma1")
-        tracker.metrics(_finite({f"{name}.{key}": entry[key] for key in numbers}))
+        tracker.metrics(finite({f"{name}.{key}": entry[key] for key in numbers}))
         if window.window == side:
             figure = scatter(name, *thinned(rho, rho_hat), window.adjusted_r2)
             tracker.figure(figure, f"scatter/{name}.png")
@@ -107,7 +81,3 @@ def say(result: dict[str, Any]) -> None:
             "  window {window:3d} px: adjusted R2 {adjusted_r2:.3f}, sigma0 {sigma0:.4f}, "
             "sigma1 {sigma1:.4f}, {blocks} blocks, {registered}".format(**entry)
         )
-
-
-def _finite(values: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if math.isfinite(value)}

@@ -16,6 +16,7 @@ from forensics.config import Settings, load
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, UserError
 from forensics.run import load_document
+from forensics.trufor.predictor import TruFor
 from jobs.camera_model import CameraModelJob, camera_model
 from jobs.demo import DemoJob, demo
 from jobs.entry import OK
@@ -26,6 +27,7 @@ from jobs.make_forgeries import MakeForgeriesJob, make_forgeries
 from jobs.report import ReportJob, report
 from jobs.scan import ScanJob, scan
 from jobs.train_predictor import TrainPredictorJob, train_predictor
+from jobs.train_trufor import TrainTruForJob, train_trufor
 from tests.conftest import ROOT
 from tests.evaluate.study.archive import at_qualities, put_model
 from tests.jobs.test_pipeline import SETTINGS, check
@@ -55,6 +57,16 @@ STUDIES = {  # a table or figure of a paper -> how many variants it compares, on
     "strategies_jpeg": 16,
 }
 JOBS |= {f"evaluate_{name}": (EvaluateJob, evaluate) for name in STUDIES}
+TRUFOR = [f"train_trufor_{phase}{cpu}" for cpu in ("", "_cpu") for phase in (1, 2, 3)]
+JOBS |= dict.fromkeys(TRUFOR, (TrainTruForJob, train_trufor))
+TRUFOR_SHAPE = {
+    "encoder.widths": [8, 8, 16, 16],
+    "encoder.depths": [1, 1, 1, 1],
+    "encoder.heads": [1, 1, 2, 2],
+    "embedding": 16,
+    "noiseprint_depth": 3,
+    "noiseprint_channels": 4,
+}
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").iterdir())}
 
 
@@ -155,12 +167,37 @@ def test_a_network_beside_the_demo_s_predictors(
     assert model.window(128, predictor="lse").images == 4
 
 
-def test_forgeries_of_the_demo_s_photos(demonstrated: Path, tmp_path: Path, store: str) -> None:
-    changes = {"crop": 64, "pool.workers": 2, "tracking.uri": store}
-    photos, output = demonstrated / "training.parquet", tmp_path / "forgeries"
-    assert run("make_forgeries", manifest=photos, output=output, **changes) == OK
-    truth = list(manifest.read(str(output / "truth.parquet")))
-    assert len(truth) == 4 * len(list(manifest.read(str(photos))))
+@pytest.fixture(scope="module")
+def forged(demonstrated: Path, tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
+    """Forgeries of the demo's photos."""
+    output = tmp_path_factory.mktemp("forged")
+    small = {"crop": 64, "pool.workers": 2, "tracking.uri": store}
+    photos = demonstrated / "training.parquet"
+    assert run("make_forgeries", manifest=photos, output=output, **small) == OK
+    return output
+
+
+@pytest.mark.parametrize("kind", ["", "_cpu"])
+def test_trufor_from_photos_and_their_forgeries(
+    demonstrated: Path, forged: Path, tmp_path: Path, store: str, kind: str
+) -> None:
+    photos, truth = demonstrated / "training.parquet", forged / "truth.parquet"
+    assert len(list(manifest.read(str(truth)))) == 4 * len(list(manifest.read(str(photos))))
+    small = {
+        "output": tmp_path,
+        "pool.workers": 2,
+        "tracking.uri": store,
+        **{f"network.{key}": value for key, value in TRUFOR_SHAPE.items()},
+    }
+    crops = {"patch": 16, "crop": 32, "steps": 1, "validation_steps": 1, "epochs": 1}
+    first = {f"contrastive.{key}": value for key, value in crops.items()}
+    assert run(f"train_trufor_1{kind}", manifest=photos, **small, **first) == OK
+    rest = {"training.epochs": 1, "training.crop": 64, "training.per_source": 2}
+    noiseprint = {"start.noiseprint": tmp_path / "noiseprint.safetensors"}
+    assert run(f"train_trufor_2{kind}", manifest=truth, **small, **rest, **noiseprint) == OK
+    localization = {"start.checkpoint": tmp_path / "trufor-localization.safetensors"}
+    assert run(f"train_trufor_3{kind}", manifest=truth, **small, **rest, **localization) == OK
+    assert TruFor.from_checkpoint(str(tmp_path / "trufor.safetensors")).min_side <= 64
 
 
 @pytest.fixture(scope="module")

@@ -43,8 +43,13 @@ class Sample:
 class Phase(Protocol, Generic[B]):
     """A network, what it learns from, and how well it does."""
 
-    settings: PhaseSettings
-    network: nn.Module
+    @property
+    def settings(self) -> PhaseSettings:
+        """How it goes."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained, in place."""
 
     @property
     def steps(self) -> int:

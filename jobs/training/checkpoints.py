@@ -1,0 +1,44 @@
+"""Between a plain training loop and Ray Train: report every epoch, continue from a checkpoint."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray.train
+import torch
+from ray.train import Checkpoint
+
+from forensics.train.peers import Peers
+
+_STATE = "state.pt"
+
+
+class Resumable(Protocol):
+    """A training whose state is tensors, numbers and strings."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that continuing needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from there."""
+
+
+def resume(training: Resumable) -> None:
+    """Continue from the last checkpoint of this run, if there is one."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            state = torch.load(Path(folder) / _STATE, map_location="cpu", weights_only=True)
+        training.load_state_dict(state)
+
+
+def report(metrics: dict[str, Any], training: Resumable, peers: Peers) -> None:
+    """Say what an epoch gave; the first worker keeps the state with it. All workers call it."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = None
+        if peers.rank == 0:
+            torch.save(training.state_dict(), Path(folder) / _STATE)
+            checkpoint = Checkpoint.from_directory(folder)
+        ray.train.report(metrics, checkpoint=checkpoint)

@@ -1,0 +1,1 @@
+"""TruFor's training on Ray Train: data, starting weights, worker loop, what is said of it."""

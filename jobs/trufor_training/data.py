@@ -1,0 +1,90 @@
+"""What TruFor learns from: photos are cut, images and masks looked at, by Ray tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from forensics import storage
+from forensics.decode import decode
+from forensics.records import ManifestRow, UserError, explain
+from forensics.train.trufor.examples import example_of
+from forensics.train.trufor.patches import PhotoCrops, cut_crops
+from forensics.train.trufor.settings import ContrastiveSettings
+from jobs.cameras import Skipped
+from jobs.progress import Progress
+
+_IMAGES_PER_TASK = 8
+
+
+@dataclass(frozen=True)
+class Usable:
+    """What can be learned from, and why the rest cannot."""
+
+    items: list[Any]  # phase 1: references of PhotoCrops; else rows of the manifest
+    skipped: tuple[Skipped, ...]
+
+
+def usable_photos(
+    rows: Sequence[ManifestRow], settings: ContrastiveSettings, max_megapixels: float
+) -> Usable:
+    """Crops of the photos, in the object store. Raises `UserError` for a row without camera."""
+    if nameless := [row.image_id for row in rows if row.camera_id is None]:
+        raise UserError(
+            f"{len(nameless)} photos have no camera_id (first: {nameless[0]}); Noiseprint++ learns "
+            "from photos of known cameras or camera models"
+        )
+    cut = [crops_of.remote(row, settings, max_megapixels) for row in rows]
+    reasons = _waited({reason: 1 for _, reason in cut}, "photos cut")
+    kept = [crops for (crops, _), reason in zip(cut, reasons, strict=True) if reason is None]
+    return Usable(kept, tuple(reason for reason in reasons if reason is not None))
+
+
+def usable_images(rows: Sequence[ManifestRow], max_megapixels: float) -> Usable:
+    """The images that can be read, and their masks."""
+    size = _IMAGES_PER_TASK
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    checked = {unusable.remote(part, max_megapixels): len(part) for part in parts}
+    skipped = [image for part in _waited(checked, "images read") for image in part]
+    names = {image.image_id for image in skipped}
+    return Usable([row for row in rows if row.image_id not in names], tuple(skipped))
+
+
+@ray.remote(num_cpus=1, num_returns=2)  # type: ignore[untyped-decorator]
+def crops_of(
+    row: ManifestRow, settings: ContrastiveSettings, max_megapixels: float
+) -> tuple[PhotoCrops | None, Skipped | None]:
+    """Crops of one photo, or why there are none."""
+    try:
+        rgb = decode(storage.read(row.uri), max_megapixels=max_megapixels).pixels
+        return cut_crops(row.image_id, str(row.camera_id), rgb, settings), None
+    except Exception as error:
+        return None, Skipped(row.image_id, explain(error))
+
+
+@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
+def unusable(rows: Sequence[ManifestRow], max_megapixels: float) -> list[Skipped]:
+    """The images that nothing can be learned from, and why."""
+    skipped = []
+    for row in rows:
+        try:
+            example = example_of(row, max_megapixels)
+            _, mask = example.read()
+            if example.forged and not mask.any():
+                raise UserError("is forged, but its mask marks no pixel")
+        except Exception as error:
+            skipped.append(Skipped(row.image_id, explain(error)))
+    return skipped
+
+
+def _waited(sizes: Mapping[Any, int], unit: str) -> list[Any]:
+    """What the references give, in their order; each stands for so many of the unit."""
+    left = list(sizes)
+    with Progress(total=sum(sizes.values()), unit=unit) as progress:
+        while left:
+            [done], left = ray.wait(left, fetch_local=False)
+            progress.add(sizes[done])
+    return ray.get(list(sizes))  # type: ignore[no-any-return]

@@ -1,0 +1,272 @@
+"""TruFor's training as a job: the three phases in a row, kills, workers, bad input."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from mlflow import MlflowClient
+
+from forensics.config import load
+from forensics.manifest import read
+from forensics.records import ManifestRow, UserError
+from forensics.synth.camera import SimulatedCamera
+from forensics.train.trufor.contrastive import NoiseprintPhase
+from forensics.train.trufor.loop import PhaseTraining
+from forensics.train.trufor.patches import cut_crops
+from forensics.train.trufor.settings import ContrastiveSettings
+from forensics.trufor.checkpoint import load_network, load_noiseprint
+from forensics.trufor.noiseprint import Noiseprint
+from forensics.trufor.predictor import TruFor
+from jobs.entry import OK
+from jobs.make_forgeries import MakeForgeriesJob, make_forgeries
+from jobs.train_trufor import TrainTruForJob, train_trufor
+from jobs.training.run import Workers, run_training
+from jobs.trufor_training.loop import numbers, train_loop
+from jobs.trufor_training.start import noiseprint_to_bytes
+from tests.conftest import ROOT
+from tests.jobs.photos import manifest_of, put_bytes
+from tests.jobs.runs import start
+from tests.train.trufor.made import TINY
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+
+SMALL: dict[str, Any] = {
+    **{f"network.{name}": value for name, value in TINY.model_dump(exclude={"encoder"}).items()},
+    **{f"network.encoder.{name}": list(value) for name, value in TINY.encoder.model_dump().items()},
+    "contrastive.epochs": 3,
+    "contrastive.steps": 2,
+    "contrastive.validation_steps": 1,
+    "contrastive.patch": 16,
+    "contrastive.crop": 48,
+    "contrastive.crops": 2,
+    "contrastive.cameras": 2,
+    "contrastive.histories": 2,
+    "contrastive.photos": 2,
+    "training.epochs": 2,
+    "training.batch": 4,
+    "training.crop": 64,
+    "training.validation": 0.3,
+    "pool.workers": 2,
+    "samples": 2,
+}
+WEIGHTS = {1: "noiseprint", 2: "trufor-localization", 3: "trufor"}
+
+
+def words(values: dict[str, Any]) -> list[str]:
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def settings(folder: Path, phase: int, manifest: str, store: str, **more: Any) -> list[str]:
+    output = folder / "out"
+    begin = {
+        1: {},
+        2: {"start.noiseprint": output / "noiseprint.safetensors"},
+        3: {"start.checkpoint": output / "trufor-localization.safetensors"},
+    }[phase]
+    tracking = {"tracking.uri": store, "tracking.experiment": folder.name}
+    given = {"phase": phase, "manifest": manifest, "output": output, **tracking, **begin}
+    return words({**given, **SMALL, **more})
+
+
+def train(*arguments: Any, **more: Any) -> int:
+    return train_trufor(load(TrainTruForJob, None, settings(*arguments, **more)))
+
+
+def photos(folder: Path) -> list[ManifestRow]:
+    cameras = [SimulatedCamera(seed, 96, 128) for seed in (1, 2)]
+    return [
+        put_bytes(folder / "photos", f"{c}-{n}", f"camera{c}", camera.encode(camera.natural(n)))
+        for c, camera in enumerate(cameras)
+        for n in range(5)
+    ]
+
+
+@pytest.fixture(scope="module")
+def case(ray_local: None, tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
+    """Folder with photos and the forgeries made of them."""
+    folder = tmp_path_factory.mktemp("case")
+    made = {"manifest": manifest_of(folder, photos(folder)), "output": folder / "forged"}
+    job = load(MakeForgeriesJob, None, words({**made, "crop": 80, "tracking.uri": store}))
+    assert make_forgeries(job) == OK
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(case: Path, store: str) -> Path:
+    """Folder of a network that went through all phases."""
+    truth = str(case / "forged" / "truth.parquet")
+    assert train(case, 1, str(case / "manifest.parquet"), store) == OK
+    assert train(case, 2, truth, store) == OK
+    assert train(case, 3, truth, store) == OK
+    return case
+
+
+def test_each_phase_builds_on_the_one_before(trained: Path) -> None:
+    files = {phase: trained / "out" / f"{name}.safetensors" for phase, name in WEIGHTS.items()}
+    noiseprint = load_noiseprint(files[1].read_bytes()).state_dict()
+    second, third = (load_network(files[p].read_bytes()).state_dict() for p in (2, 3))
+    for name, tensor in noiseprint.items():
+        assert second[f"dncnn.{name}"].equal(tensor)
+    changed = {name.split(".")[0] for name in second if not second[name].equal(third[name])}
+    assert changed == {"decode_head_conf", "detection"}
+    assert not (trained / "out" / ".training").exists()  # checkpoints are gone
+    card = json.loads((trained / "out" / "trufor.json").read_text())
+    assert (card["phase"], card["epochs"], card["images"]) == (3, 2, 40)
+    assert card["sources"] == {"pristine": 10, "splice": 10, "copymove": 10, "removal": 10}
+    assert 0 <= card["best"]["validation.confidence_error"] <= 1
+
+
+def test_every_epoch_is_in_mlflow_and_a_sheet_of_samples(trained: Path, store: str) -> None:
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name(trained.name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    measures = {"1": "auc_history", "2": "f1_best", "3": "balanced_accuracy"}
+    for run in runs:
+        phase = run.data.params["phase"]
+        name = WEIGHTS[int(phase)]
+        for measure in ("loss", "lr", f"validation.{measures[phase]}"):
+            course = client.get_metric_history(run.info.run_id, f"{name}.{measure}")
+            assert [metric.step for metric in course] == [1, 2, 3][: 3 if phase == "1" else 2]
+        artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
+        assert {path.name for path in artifacts.iterdir()} == {"samples.png", f"{name}.json"}
+        assert client.search_model_versions(f"name = '{name}'")
+
+
+def test_the_registered_network_says_what_the_file_says(
+    trained: Path, store: str, tmp_path: Path
+) -> None:
+    """In a process of its own that refuses pickles."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 70, 90, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    script = (
+        "import sys, mlflow, numpy as np; mlflow.set_tracking_uri(sys.argv[1]);"
+        "said = [mlflow.pyfunc.load_model(f'models:/{name}/1').predict(np.load(sys.argv[2]))"
+        " for name in ('noiseprint', 'trufor')];"
+        "np.savez(sys.argv[3], alone=said[0]['noiseprint'], **said[1])"
+    )
+    files = [str(tmp_path / "images.npy"), str(tmp_path / "said.npz")]
+    env = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", script, store, *files], check=True, cwd=tmp_path, env=env)
+    said = np.load(files[1])
+    trufor = TruFor.from_checkpoint(str(trained / "out" / "trufor.safetensors"))
+    for i, image in enumerate(images):
+        expected = trufor.predict(image)
+        for name in ("map", "confidence", "noiseprint"):
+            np.testing.assert_allclose(said[name][i], getattr(expected, name), atol=1e-5)
+        assert said["score"][i] == pytest.approx(expected.score, abs=1e-5)
+    np.testing.assert_allclose(said["alone"], said["noiseprint"], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_killed_job_continues_at_the_next_epoch(
+    trained: Path, tmp_path: Path, store: str
+) -> None:
+    arguments = settings(tmp_path, 1, str(trained / "manifest.parquet"), store)
+    checkpoints = tmp_path / "out" / ".training"
+    process = start("jobs.train_trufor", *arguments)
+    end = time.monotonic() + 300
+    while not list(checkpoints.rglob("checkpoint_manager_snapshot.json")):
+        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "out" / "noiseprint.safetensors").exists()
+    [snapshot] = checkpoints.rglob("checkpoint_manager_snapshot.json")
+    [kept] = json.loads(snapshot.read_text())["checkpoint_results"]
+    done = kept["metrics"]["number"]
+
+    process = start("jobs.train_trufor", *arguments)
+    out, _ = process.communicate(timeout=400)
+    assert process.returncode == OK, out
+    assert f"epoch {done}/3" not in out
+    # the same, bit for bit, as the training that was never interrupted
+    one, other = (f / "out" / "noiseprint.safetensors" for f in (tmp_path, trained))
+    assert one.read_bytes() == other.read_bytes()
+    assert not checkpoints.exists()
+
+
+@pytest.mark.slow
+def test_two_workers_give_what_one_gives(ray_local: None, tmp_path: Path) -> None:
+    """Without batch norm, whose statistics are each worker's own."""
+    chosen = ContrastiveSettings(
+        **{
+            name.removeprefix("contrastive."): value
+            for name, value in SMALL.items()
+            if name.startswith("contrastive.")
+        }
+    )
+    crops = [
+        cut_crops(f"{seed}-{n}", f"camera{seed}", camera.natural(n), chosen)
+        for seed, camera in ((seed, SimulatedCamera(seed, 96, 128)) for seed in (1, 2))
+        for n in range(5)
+    ]
+    data = noiseprint_to_bytes(Noiseprint(2, 4))
+    config = {
+        "phase": 1,
+        "start": ray.put(data),
+        "items": [ray.put(crop) for crop in crops],
+        "settings": chosen.model_dump_json(),
+        "weights": str(tmp_path / "noiseprint.safetensors"),
+        "samples": 1,
+    }
+    epochs: list[Any] = []
+    result = run_training(
+        train_loop,
+        config,
+        folder=str(tmp_path / "work"),
+        name="one",
+        workers=Workers(2, 1, 0),
+        retries=0,
+        on_epoch=epochs.append,
+    )
+    alone = PhaseTraining(NoiseprintPhase(load_noiseprint(data), crops, chosen))
+    expected = [numbers(epoch) for epoch in alone.epochs()]
+    assert epochs == result["history"]
+    for one, other in zip(epochs, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+    [(title, planes)] = result["samples"]
+    assert title == "camera 1, position 1, history 1"
+    assert set(planes) == {"patch", "noiseprint"}
+
+
+def test_images_that_cannot_be_used_are_named(
+    trained: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = list(read(str(trained / "forged" / "truth.parquet")))
+    forged = next(row for row in rows if row.label == "forged")
+    odd = [
+        ManifestRow("unlabelled", forged.uri),
+        ManifestRow("unmasked", forged.uri, label="forged"),
+        ManifestRow("gone", str(tmp_path / "gone.jpg"), label="pristine"),
+    ]
+    manifest = manifest_of(tmp_path, [*rows, *odd])
+    begin = {"start.noiseprint": trained / "out" / "noiseprint.safetensors", "training.epochs": 1}
+    assert train(tmp_path, 2, manifest, store, **begin) == OK
+    out = capsys.readouterr().out
+    assert "unlabelled: not used, has the label None" in out
+    assert "unmasked: not used, is forged, but has no mask_uri" in out
+    assert "gone: not used, " in out
+
+
+def test_what_cannot_be_trained_is_refused(trained: Path, tmp_path: Path, store: str) -> None:
+    rows = list(read(str(trained / "manifest.parquet")))
+    few = manifest_of(tmp_path, [rows[0], rows[5]], "few")
+    with pytest.raises(UserError, match="four of a camera at least; the best has 1"):
+        train(tmp_path, 1, few, store)
+    nameless = manifest_of(tmp_path, [ManifestRow("a", rows[0].uri)], "nameless")
+    with pytest.raises(UserError, match="1 photos have no camera_id"):
+        train(tmp_path, 1, nameless, store)
+    with pytest.raises(UserError, match="workers_per_training 40 needs 41 CPUs"):
+        train(tmp_path, 1, few, store, workers_per_training=40)
