@@ -90,9 +90,8 @@ def inferred_settings(state: Mapping[str, Tensor], where: str = "checkpoint") ->
             noiseprint_channels=channels,
         )
     except ValidationError as error:
-        raise UserError(
-            f"{where}: no TruFor network has tensors of these shapes: {error}"
-        ) from None
+        reason = error.errors()[0]["msg"]
+        raise UserError(f"{where}: no TruFor network has these shapes: {reason}") from None
 
 
 def _noiseprint_shape(state: Mapping[str, Tensor], prefix: str, where: str) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
@@ -234,4 +233,4 @@ def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 def _rates(last: float, blocks: int) -> list[float]:
     """From 0 to ``last`` in equal steps."""
-    return torch.linspace(0, last, blocks).tolist()
+    return [last * i / max(1, blocks - 1) for i in range(blocks)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +31,9 @@ def read_state(data: bytes, key: str, where: str) -> tuple[State, Mapping[str, s
         return _safetensors(data, where)
     # The legacy format has no magic number, so whatever is no safetensors file is tried.
     try:
-        found: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols: the error says enough
+            found: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).partition("\n")[0]
         raise UserError(

@@ -1,0 +1,163 @@
+"""Weights from every kind of file, and from none that could run code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from forensics.records import UserError
+from forensics.trufor import TruFor
+from forensics.trufor.checkpoint import (
+    inferred_settings,
+    initialise_encoder,
+    load_network,
+    load_noiseprint,
+    to_safetensors,
+)
+from forensics.trufor.encoder import B0, B1, EncoderSettings
+from forensics.trufor.model import TruForNetwork, TruForSettings
+from forensics.trufor.noiseprint import Noiseprint
+from tests.trufor.networks import TINY, tiny_network
+
+PRESET_HEADS = TINY.model_copy(
+    update={"encoder": EncoderSettings(widths=(4, 8, 20, 32), depths=(1, 1, 2, 1))}
+)
+"""Tiny, with the numbers of heads that cannot be told from a file."""
+
+
+def saved(content: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_published_file_is_read_and_its_shape_found(wrapped: bool) -> None:
+    network = tiny_network(settings=PRESET_HEADS)
+    state = dict(network.state_dict())
+    loaded = load_network(saved({"epoch": 3, "state_dict": state} if wrapped else state))
+    assert loaded.settings == network.settings
+    assert same(loaded, network)
+    assert not loaded.training
+
+
+def test_our_own_file_carries_its_settings() -> None:
+    network = tiny_network()
+    loaded = load_network(to_safetensors(network))
+    assert loaded.settings == network.settings == TINY
+    assert same(loaded, network)
+
+
+@pytest.mark.parametrize("encoder", [B0, B1])
+def test_the_shapes_of_a_preset_give_its_settings(encoder: EncoderSettings) -> None:
+    settings = TruForSettings(encoder=encoder, embedding=256)
+    with torch.device("meta"):
+        state = TruForNetwork(settings).state_dict()
+    assert inferred_settings(state) == settings
+
+
+def test_a_file_is_the_same_network_wherever_it_is_read_from(tmp_path: Path) -> None:
+    data = to_safetensors(tiny_network())
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(data)
+    pixels = torch.randint(0, 256, (40, 44, 3), dtype=torch.uint8)
+    one, other = TruFor.from_checkpoint(str(path)), TruFor.from_bytes(data)
+    assert one.digest == other.digest
+    assert torch.equal(one.predict(pixels).map, other.predict(pixels).map)
+
+
+def test_noiseprint_alone() -> None:
+    net = Noiseprint(depth=6, channels=5)
+    loaded = load_noiseprint(saved({"network": net.state_dict()}))
+    assert same(loaded, net)
+    assert len(loaded) == len(net)
+
+
+def test_a_segformer_file_starts_both_branches_and_nothing_else() -> None:
+    network = tiny_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    donor = tiny_network(seed=7).backbone.state_dict()
+    file = {k: v for k, v in donor.items() if k.startswith(("patch_embed", "block", "norm"))}
+    classifier = {"head.weight": torch.zeros(9, 16), "head.bias": torch.zeros(9)}
+    initialise_encoder(network, saved(file | classifier))
+    for name, tensor in network.state_dict().items():
+        source = name.removeprefix("backbone.").removeprefix("extra_")
+        expected = file[source] if name.startswith("backbone.") and source in file else before[name]
+        assert torch.equal(tensor, expected), name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("backbone.norm3.bias"), r"missing backbone\.norm3\.bias"),
+        (lambda s: s.update({"module.x": torch.zeros(1)}), r"not expected module\.x"),
+        (
+            lambda s: s.update({"backbone.norm3.bias": torch.zeros(3)}),
+            r"shapes backbone\.norm3\.bias \(3,\) instead of \(20,\)",
+        ),
+        (lambda s: s.clear(), "no tensor 'backbone.patch_embed1.proj.weight'"),
+        (
+            lambda s: [s.pop(name) for name in list(s) if "FFMs" in name],
+            r"missing backbone\.FFMs\.0.* and \d+ more",
+        ),
+    ],
+)
+def test_another_set_of_tensors_is_refused_by_name(change: Any, message: str) -> None:
+    state = dict(tiny_network(settings=PRESET_HEADS).state_dict())
+    change(state)
+    with pytest.raises(UserError, match=message) as error:
+        load_network(saved({"state_dict": state}), "a.pth.tar")
+    assert "a.pth.tar" in str(error.value)
+
+
+class Evil:
+    """Unpickling this would leave a mark."""
+
+    marks: list[str] = []  # noqa: RUF012
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return Evil.marks.append, ("ran",)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        saved({"state_dict": {"x": Evil()}}),
+        pickle.dumps(Evil()),
+        b"",
+        b"no file of weights at all",
+        saved({"state_dict": [1, 2]}),
+        saved([torch.zeros(1)]),
+        to_safetensors(tiny_network())[:-100],
+        (5).to_bytes(8, "little") + b"{}...",
+    ],
+    ids=["pickle", "bare pickle", "empty", "text", "no dict", "list", "cut", "header"],
+)
+def test_what_is_no_file_of_tensors_is_refused_and_not_run(data: bytes) -> None:
+    with pytest.raises(UserError, match=r"^some\.file: "):
+        load_network(data, "some.file")
+    assert Evil.marks == []
+
+
+def test_settings_in_a_file_are_checked() -> None:
+    state = tiny_network().state_dict()
+    data = safetensors.torch.save(dict(state), {"trufor_settings": '{"depth": 3}'})
+    with pytest.raises(UserError, match="its settings cannot be read"):
+        load_network(data)
+
+
+def test_a_width_without_fitting_heads_says_so() -> None:
+    state = dict(tiny_network().state_dict())  # 16 channels, 5 heads
+    with pytest.raises(UserError, match="no TruFor network has these shapes"):
+        load_network(saved(state))
