@@ -1,0 +1,150 @@
+"""Which processing did the image undergo, and where did it undergo another?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from forensics.config import Settings
+from forensics.detectors import Resources, Subject
+from forensics.localize.threshold import score, stm
+from forensics.manipulation import weights
+from forensics.manipulation.dense import dense_scores
+from forensics.manipulation.windows import Axis, pieces, to_cells, window_sums
+from forensics.records import Finding, Map, NotApplicable
+
+GREEN = 1  # the channel that the network was trained on
+SPOILT = 0.5  # part of a window that is black or white, from which it is not judged
+
+TAU = 0.8
+"""Default threshold of the decision."""
+
+_PIXEL, _CELL, _FIXED = 16, 250, 1 << 27  # bytes, per class for cells
+
+
+class ManipulationSettings(Settings):
+    """Manipulations told apart by their residuals."""
+
+    weights: str | None = Field(
+        default=None, description="URI of a trained network; empty: the one of the project"
+    )
+    stride: int = Field(default=8, gt=0, description="side of a cell of the maps in pixels")
+    tau: float = Field(
+        default=TAU, gt=0, lt=1, description="probability from which a part counts as different"
+    )
+    min_region_px: int = Field(
+        default=64, ge=0, description="side of the smallest region in pixels"
+    )
+    dilation_px: int = Field(
+        default=0, ge=0, description="diameter by which regions grow in pixels"
+    )
+
+
+class ManipulationDetector:
+    """Class probabilities of the whole image, and where windows are of other classes.
+
+    Pristine is taken to be as likely beforehand as all manipulations together. Windows that are
+    mostly black or white are not judged.
+    """
+
+    name: ClassVar[str] = "manipulation"
+    columns: ClassVar[Mapping[str, pa.DataType]] = {
+        "label": pa.string(),
+        "manipulated": pa.float64(),
+        "labels": pa.list_(pa.string()),
+        "probabilities": pa.list_(pa.float64()),
+        "decision": pa.bool_(),
+        "tampered_fraction": pa.float64(),
+        "tau": pa.float64(),
+        "judged_fraction": pa.float64(),
+    }
+
+    def __init__(self, settings: ManipulationSettings | None, resources: Resources) -> None:
+        self._settings = settings if settings is not None else ManipulationSettings()
+        trained = weights.load(self._settings.weights)
+        self._network = trained.network.to(resources.device)
+        self._digest = trained.digest
+
+    def examine(self, subject: Subject) -> Finding:
+        """Maps at the stride of the settings; ``score`` is the highest threshold still decided."""
+        settings, labels = self._settings, self._network.settings.classes
+        height, width = subject.image.height, subject.image.width
+        window = self._network.settings.window
+        if min(height, width) < window:
+            raise NotApplicable(f"{width}x{height} pixels are smaller than the window of {window}")
+        green = subject.pixels[..., GREEN]
+        rows, columns = (Axis.of(size, window, settings.stride) for size in green.shape)
+        judged = _judged(green, window, settings.stride, rows, columns)
+        if not bool(judged.any()):
+            raise NotApplicable("every window of the image is mostly black or white")
+        scores, _ = dense_scores(self._network, green, settings.stride)
+        classes = posterior(scores)
+        image = classes[judged].mean(0)
+        different = torch.where(judged, difference(classes, image), 0.0)
+        probability = to_cells(different, rows, columns).cpu().numpy()
+        decision = stm(
+            probability, settings.stride, settings.tau, settings.min_region_px, settings.dilation_px
+        )
+        shares = [float(share) for share in image]
+        return Finding(
+            score=score(probability, settings.stride, settings.min_region_px),
+            values={
+                "label": labels[int(image.argmax())],
+                "manipulated": min(max(1 - shares[0], 0.0), 1.0),
+                "labels": list(labels),
+                "probabilities": shares,
+                "decision": bool(decision.any()),
+                "tampered_fraction": float(decision.mean()),
+                "tau": settings.tau,
+                "judged_fraction": float(judged.float().mean()),
+            },
+            maps=(
+                Map("probability", settings.stride, probability),
+                Map("decision", settings.stride, decision),
+            ),
+        )
+
+    def identity(self) -> Mapping[str, Any]:
+        """The file of the weights."""
+        return {"weights": self._digest}
+
+    def bytes_needed(self, height: int, width: int) -> int:
+        """Planes of the image, the scores of its windows, and what strips take."""
+        stride = self._settings.stride
+        cells = math.ceil(height / stride) * math.ceil(width / stride)
+        classes = len(self._network.settings.classes)
+        return _FIXED + _PIXEL * height * width + _CELL * classes * cells
+
+
+def posterior(scores: Tensor) -> Tensor:
+    """Class probabilities (..., classes): class 0 is as likely beforehand as all others together.
+
+    Training showed all classes equally often.
+    """
+    prior = torch.zeros(scores.shape[-1], device=scores.device)
+    prior[0] = math.log(scores.shape[-1] - 1)
+    return torch.softmax(scores + prior, -1)
+
+
+def difference(classes: Tensor, image: Tensor) -> Tensor:
+    """The least probability with which a window's class is not the image's, 0..1.
+
+    ``1 − Σ min(p, q)``, the total variation distance of the window's (..., classes) and the image's
+    (classes,) probabilities.
+    """
+    return (1 - torch.minimum(classes, image).sum(-1)).clamp(0, 1)
+
+
+def _judged(green: Tensor, window: int, stride: int, rows: Axis, columns: Axis) -> Tensor:
+    """bool (rows.count, columns.count)."""
+    part = green[rows.covered(window, stride), columns.covered(window, stride)]
+    spoilt = ((part == 0) | (part == 255)).to(torch.float32)
+    sums = pieces(pieces(spoilt, window, stride, 0), window, stride, 1)
+    down = window_sums(sums, window, stride, rows.count, 0)
+    return window_sums(down, window, stride, columns.count, 1) < SPOILT * window**2
