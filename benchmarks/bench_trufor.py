@@ -2,12 +2,13 @@
 
     python -m benchmarks.bench_trufor [--sizes 512x512 1024x1024 ...] [--runs 1]
 
-One process per image size and implementation, on all cores, with made-up weights of the published
-size (time and memory do not depend on their values). Both examine the same image; the largest
-differences of their outputs are reported. Peak memory is that of the process, with libraries and
-weights. The straightforward one is not run where it would need more memory than there is. Wall
-seconds are those to compare on a quiet machine; the load average says whether it was; processor
-seconds hold better where it was not. Half precision is measured against float32 at 512x512. Writes
+One process per image size and implementation, on all cores (or ``--threads``), with made-up weights
+of the published size (time and memory do not depend on their values). Both examine the same image;
+the largest differences of their outputs are reported. Peak memory is that of the process while it
+examines, with libraries and weights. The straightforward one is not run where it would need more
+memory than there is. Wall seconds are those to compare on a quiet machine; the load average says
+whether it was. On a busy one compare processor seconds, with one thread: threads that wait for each
+other use some up. Half precision is measured against float32 at 512x512. Writes
 benchmarks/results/trufor.json.
 """
 
@@ -16,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.bench_residual import status_megabytes
 from benchmarks.machine import machine
 from benchmarks.trufor_reference import trufor
 from forensics.trufor.inference import Engine
@@ -68,9 +69,9 @@ def picture(size: str) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def measure(kind: str, size: str, runs: int, output: str) -> dict[str, Any]:
+def measure(kind: str, size: str, runs: int, threads: int, output: str) -> dict[str, Any]:
     """In a process of its own: seconds, peak memory; the outputs go to a file."""
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(threads)
     state, pixels = weights(), picture(size)
     if kind == STRAIGHT:
         examine = lambda: Output(*trufor(state, pixels))  # noqa: E731
@@ -80,6 +81,8 @@ def measure(kind: str, size: str, runs: int, output: str) -> dict[str, Any]:
         state.clear()
         engine = Engine(network, kind)  # type: ignore[arg-type]
         examine = lambda: engine(pixels)  # noqa: E731
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of making weights
+    before = status_megabytes("VmRSS")
     loads = [os.getloadavg()[0]]
     wall, processor = [], []
     for _ in range(runs):
@@ -88,6 +91,7 @@ def measure(kind: str, size: str, runs: int, output: str) -> dict[str, Any]:
         wall.append(time.perf_counter() - clock)
         processor.append(time.process_time() - cpu)
     loads.append(os.getloadavg()[0])
+    peak = status_megabytes("VmHWM")
     logits = out.logits[0]
     np.savez(
         output,
@@ -103,15 +107,16 @@ def measure(kind: str, size: str, runs: int, output: str) -> dict[str, Any]:
         "wall_min_s": min(wall),
         "wall_max_s": max(wall),
         "cpu_median_s": statistics.median(processor),
-        "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "rss_before_gb": before / 1e3,
+        "peak_rss_gb": peak / 1e3,
         "load_average": loads,
     }
 
 
-def child(kind: str, size: str, runs: int, output: Path) -> dict[str, Any]:
+def child(kind: str, size: str, runs: int, threads: int, output: Path) -> dict[str, Any]:
     code = (
         "import json; from benchmarks.bench_trufor import measure; "
-        f"print(json.dumps(measure({kind!r}, {size!r}, {runs}, {str(output)!r})))"
+        f"print(json.dumps(measure({kind!r}, {size!r}, {runs}, {threads}, {str(output)!r})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -132,28 +137,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", default=SIZES)
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
+    how = (options.runs, options.threads)
     result: dict[str, Any] = {
-        "what": "TruFor, MiT-B2, one image, all cores; sizes are width x height",
+        "what": "TruFor, MiT-B2, one image; sizes are width x height",
         **machine("torch", "numpy"),
+        "threads": options.threads,
         "sizes": {},
         "half_precision": {},
     }
     with tempfile.TemporaryDirectory() as folder:
         ours, other = Path(folder) / "ours.npz", Path(folder) / "other.npz"
         for size in options.sizes:
-            found: dict[str, Any] = {OURS: child(OURS, size, options.runs, ours)}
+            found: dict[str, Any] = {OURS: child(OURS, size, *how, ours)}
             width, height = map(int, size.split("x"))
             if width * height <= LARGEST_STRAIGHT:
-                straight = child(STRAIGHT, size, options.runs, other)
+                straight = child(STRAIGHT, size, *how, other)
                 found[STRAIGHT] = straight
                 for clock in ("wall_median_s", "cpu_median_s"):
                     found[f"times_faster_{clock[:-9]}"] = straight[clock] / found[OURS][clock]
                 found["deviation"] = deviation(ours, other)
             result["sizes"][size] = found
-        child(OURS, HALF_SIZE, 1, ours)
+        child(OURS, HALF_SIZE, *how, ours)
         for kind in HALF:
-            found = child(kind, HALF_SIZE, options.runs, other)
+            found = child(kind, HALF_SIZE, *how, other)
             result["half_precision"][kind] = {**found, "deviation": deviation(other, ours)}
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
