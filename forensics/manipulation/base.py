@@ -31,18 +31,21 @@ class NetworkSettings(Settings):
 class PatchNetwork(nn.Module, ABC):
     """Grey patches in, a score for every class out."""
 
-    any_size: ClassVar[bool]
-    """Whether patches smaller than the window will do."""
+    thins: ClassVar[bool]
+    """Whether `forward` can leave places out."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.settings = settings
 
     @abstractmethod
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, step: int = 1) -> Tensor:
         """float32 (B, classes) scores, whose soft-max are probabilities.
 
-        ``pixels``: uint8 or float (B, H, W) grey levels 0..255, of the size that was set.
+        Args:
+            pixels: uint8 or float (B, H, W) grey levels 0..255, of the size that was set.
+            step: only every ``step``-th place along either side is looked at. 1 where `thins` is
+                False.
         """
 
     @property

@@ -26,7 +26,7 @@ class BayarNetwork(PatchNetwork):
     Raises `UserError` for a window below 39 pixels.
     """
 
-    any_size: ClassVar[bool] = False
+    thins: ClassVar[bool] = False
 
     def __init__(self, settings: NetworkSettings, seed: int = 0) -> None:
         super().__init__(settings)
@@ -56,7 +56,9 @@ class BayarNetwork(PatchNetwork):
     def head(self) -> nn.Linear:
         return self.classifier
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, step: int = 1) -> Tensor:
+        if step != 1:
+            raise ValueError("this network looks at every place")
         x = (pixels[:, None].to(torch.float32) - _MIDDLE) / _MIDDLE
         scores: Tensor = self.classifier(self.dense(self.maps(self.residuals(x))))
         return scores

@@ -35,15 +35,16 @@ class Branch(nn.Module):
         self.codewords = nn.Parameter(codewords)
         self.biases = nn.Parameter(-codewords.square().sum(1) / 2)
 
-    def residuals(self, x: Tensor, transposed: bool = False) -> Tensor:
-        """(B, 4, h, w) for (B, H, W) in 0..1, at every place where the kernel lies in the image.
+    def residuals(self, x: Tensor, transposed: bool = False, step: int = 1) -> Tensor:
+        """(B, 4, h, w) for (B, H, W) in 0..1, at places where the kernel lies in the image.
 
-        ``transposed``: what the transpose of the image gives, transposed back.
+        ``transposed``: what the transpose of the image gives, transposed back. ``step``: every
+        ``step``-th place along either side.
         """
         filters = self.filters.mT if transposed else self.filters
         # TF32 would carry residuals over the thresholds.
         with torch.backends.cudnn.flags(allow_tf32=False):
-            return conv2d(x[:, None], filters)
+            return conv2d(x[:, None], filters, stride=step)
 
 
 class ResidualNetwork(PatchNetwork):
@@ -59,7 +60,7 @@ class ResidualNetwork(PatchNetwork):
     the paper's are all 5×5, in which four shifts along the filter have no room.
     """
 
-    any_size: ClassVar[bool] = True
+    thins: ClassVar[bool] = True
     feature_mean: Tensor
     feature_scale: Tensor
 
@@ -83,14 +84,14 @@ class ResidualNetwork(PatchNetwork):
         """In the order of their features."""
         return self.across, self.along
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.classify(self.features(pixels))
+    def forward(self, pixels: Tensor, step: int = 1) -> Tensor:
+        return self.classify(self.features(pixels, step))
 
-    def features(self, pixels: Tensor) -> Tensor:
+    def features(self, pixels: Tensor, step: int = 1) -> Tensor:
         """float32 (B, 162): shares of the codewords, 1 in sum for either half."""
         x, halves = normalised(pixels), []
         for branch in self.branches:
-            fields = [branch.residuals(x, transposed).flatten(2) for transposed in (False, True)]
+            fields = [branch.residuals(x, turned, step).flatten(2) for turned in (False, True)]
             sums = [soft_histogram(f, branch.codewords, branch.biases, ALPHA) for f in fields]
             halves.append((sums[0] + sums[1]) / sum(field.shape[2] for field in fields))
         return torch.cat(halves, 1)
@@ -100,7 +101,7 @@ class ResidualNetwork(PatchNetwork):
         """int64 (B, 162): how often every codeword is the best, as hard-max has it."""
         x, halves = normalised(pixels), []
         for branch in self.branches:
-            fields = [branch.residuals(x, transposed).flatten(2) for transposed in (False, True)]
+            fields = [branch.residuals(x, turned).flatten(2) for turned in (False, True)]
             counts = [hard_histogram(f, branch.codewords, branch.biases) for f in fields]
             halves.append(counts[0] + counts[1])
         return torch.cat(halves, 1)

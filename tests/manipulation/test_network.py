@@ -91,6 +91,18 @@ def test_soft_shares_add_up_and_tend_to_the_hard_ones() -> None:
     assert not torch.allclose(features, frequencies(srm_histogram(patches)), atol=1e-3)
 
 
+def test_thinned_features_are_those_of_the_places_left() -> None:
+    patches = torch.from_numpy(texture(2, 25, 26)).float()
+    network = random_network()
+    features = network.features(patches, step=3)
+    branch = network.across
+    sums = 0
+    for turned in (patches, patches.mT):
+        every = branch.residuals(turned / 255)[:, :, ::3, ::3].flatten(2)
+        sums = sums + soft_histogram(every, branch.codewords, branch.biases, 2.0**16)
+    assert torch.allclose(features[:, :HALF], sums / sums.sum(1, keepdim=True), atol=1e-6)
+
+
 def naive(residuals: Tensor, codewords: Tensor, biases: Tensor, alpha: float) -> Tensor:
     scores = torch.einsum("kn,bnp->bkp", codewords, residuals) + biases[:, None]
     return torch.softmax(alpha * scores, 1).sum(2)

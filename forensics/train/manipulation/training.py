@@ -15,7 +15,6 @@ from torch.nn.functional import cross_entropy
 
 from forensics.config import Settings
 from forensics.manipulation.base import PatchNetwork
-from forensics.manipulation.descriptor import SUPPORT
 from forensics.records import UserError
 from forensics.train.manipulation.patches import Patches
 from forensics.train.peers import ALONE, Peers
@@ -33,10 +32,11 @@ class TrainingSettings(Settings):
     decay: float = Field(
         default=5e-4, ge=0, description="learning rates are divided by 1 + decay · steps made"
     )
-    crop: int | None = Field(
-        default=None,
-        ge=SUPPORT,
-        description="side of the part of every patch that a step sees, pixels; empty: all of it",
+    thinning: int = Field(
+        default=1,
+        ge=1,
+        description="a step looks at every n-th place along either side of a patch; 2 is about "
+        "four times faster",
     )
     seed: int = Field(default=0, ge=0, description="of the order and of dropout")
 
@@ -83,8 +83,8 @@ class ManipulationTraining:
             )
         if not 0 <= patches.labels.min() <= patches.labels.max() < classes:
             raise UserError(f"labels must be 0..{classes - 1}, one for each of the classes")
-        if settings.crop is not None and (settings.crop > window or not network.any_size):
-            raise UserError(f"this network cannot learn from crops of {settings.crop} px")
+        if settings.thinning > 1 and not network.thins:
+            raise UserError("this network looks at every place of a patch: thinning must be 1")
         self.network = network
         self.patches = patches
         self.settings = settings
@@ -150,11 +150,11 @@ class ManipulationTraining:
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate / (1 + self.settings.decay * self._steps)
         mine = chosen[self.peers.rank :: self.peers.count]
-        side = self.settings.crop or self.network.settings.window
-        y, x = rng.integers(self.network.settings.window - side + 1, size=2)
-        pixels = torch.from_numpy(self.patches.pixels[mine, y : y + side, x : x + side])
+        thinning = self.settings.thinning
+        y, x = rng.integers(thinning, size=2)
+        pixels = torch.from_numpy(self.patches.pixels[mine, y:, x:])
         self._optimizer.zero_grad()
-        scores = self.network(pixels.to(self._device))
+        scores = self.network(pixels.to(self._device), thinning)
         labels = torch.from_numpy(self.patches.labels[mine]).to(self._device)
         loss = cross_entropy(scores, labels, reduction="sum")
         (loss / len(chosen)).backward()  # type: ignore[no-untyped-call]

@@ -55,7 +55,7 @@ def test_defaults_are_the_paper_s() -> None:
     settings = TrainingSettings()
     assert (settings.epochs, settings.batch) == (15, 36)
     assert (settings.lr, settings.decay) == (1e-6, 5e-4)
-    assert settings.crop is None
+    assert settings.thinning == 1
 
 
 def test_the_linear_layer_starts_at_the_minimum() -> None:
@@ -92,11 +92,11 @@ def test_every_part_is_trained_and_rates_fall() -> None:
     assert all(not torch.equal(before[name], p) for name, p in network.named_parameters())
 
 
-@pytest.mark.parametrize("kind", ["residual", "crops", "bayar"])
+@pytest.mark.parametrize("kind", ["residual", "thinned", "bayar"])
 def test_a_continued_training_gives_what_an_uninterrupted_one_gives(kind: str) -> None:
     data, settings = patches(7), QUICK.model_copy(update={"epochs": 2})
-    if kind == "crops":
-        settings = settings.model_copy(update={"crop": 20})
+    if kind == "thinned":
+        settings = settings.model_copy(update={"thinning": 2})
 
     def new() -> ManipulationTraining:
         if kind == "bayar":
@@ -171,8 +171,10 @@ def test_patches_that_do_not_fit_are_refused() -> None:
         ManipulationTraining(network, small, QUICK)
     with pytest.raises(UserError, match="labels must be"):
         ManipulationTraining(network, Patches(data.pixels, data.labels + 1, data.devices), QUICK)
-    with pytest.raises(UserError, match="crops of 33 px"):
-        ManipulationTraining(network, data, QUICK.model_copy(update={"crop": 33}))
+    bayar = BayarNetwork(NETWORK.model_copy(update={"window": 39}))
+    grown = Patches(np.zeros((8, 39, 39), np.uint8), data.labels, data.devices)
+    with pytest.raises(UserError, match="thinning must be 1"):
+        ManipulationTraining(bayar, grown, QUICK.model_copy(update={"thinning": 2}))
     bad = QUICK.model_copy(update={"lr": 1e30, "head_lr": 1e30})
     with pytest.raises(UserError, match="diverged in epoch"):
         list(ManipulationTraining(network, data, bad).epochs())
