@@ -27,7 +27,7 @@ def hard_histogram(residuals: Tensor, codewords: Tensor, biases: Tensor) -> Tens
     table = torch.cat([codewords, biases[:, None]], 1)
     counts = torch.zeros(len(residuals), len(table), dtype=torch.int64, device=residuals.device)
     for items, _, part in _parts(residuals):
-        best = torch.matmul(table, part).argmax(1)
+        best = _times(table, part).argmax(1)
         number = torch.arange(len(best), device=best.device)[:, None] * len(table)
         found = torch.bincount((best + number).flatten(), minlength=len(best) * len(table))
         counts[items] += found.reshape(len(best), len(table))
@@ -64,7 +64,7 @@ class _SoftHistogram(torch.autograd.Function):
         sums = residuals.new_zeros(len(residuals), len(table))
         for items, _, part in _parts(residuals):
             exponentials = _exponentials(table, part)
-            sums[items] += torch.matmul(exponentials, 1 / exponentials.sum(1)[..., None])[..., 0]
+            sums[items] += torch.bmm(exponentials, 1 / exponentials.sum(1)[..., None])[..., 0]
         return sums
 
     @staticmethod
@@ -77,17 +77,23 @@ class _SoftHistogram(torch.autograd.Function):
             shares = _exponentials(table, part)
             shares /= shares.sum(1, keepdim=True)
             wanted = gradient[items][..., None]
-            mean = torch.matmul(wanted.mT, shares)
+            mean = torch.bmm(wanted.mT, shares)
             to_scores = shares.mul_(wanted - mean)
-            to_table += torch.matmul(to_scores, part.mT).sum(0)
-            to_residuals[items, :, places] = torch.matmul(table[:, :-1].mT, to_scores)
+            to_table += torch.bmm(to_scores, part.mT).sum(0)
+            to_residuals[items, :, places] = _times(table[:, :-1].mT, to_scores)
         return to_residuals, to_table
 
 
 def _exponentials(table: Tensor, part: Tensor) -> Tensor:
-    scores = torch.matmul(table, part)
+    scores = _times(table, part)
     scores -= scores.amax(1, keepdim=True)
     return scores.clamp_(min=_FLOOR).exp_()
+
+
+def _times(matrix: Tensor, part: Tensor) -> Tensor:
+    """(b, K, n) for (K, N) and (b, N, n)."""
+    # matmul would transpose and copy what is large.
+    return torch.bmm(matrix.expand(len(part), -1, -1), part)
 
 
 def _parts(residuals: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
