@@ -19,8 +19,8 @@ _PIXELS_ELSEWHERE = 1 << 20
 
 
 @torch.inference_mode()
-def dense_scores(network: ResidualNetwork, plane: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """Scores of the classes for every window, and for all that the windows cover as one.
+def dense_scores(network: ResidualNetwork, plane: Tensor, stride: int) -> Tensor:
+    """Scores of the classes for every window.
 
     Args:
         network: weights on the device of ``plane``.
@@ -30,7 +30,7 @@ def dense_scores(network: ResidualNetwork, plane: Tensor, stride: int) -> tuple[
     Returns:
         float32 (rows, columns, classes): entry (i, j) is `ResidualNetwork.forward` of the window
         whose corner is ``(top + i*stride, left + j*stride)``, with the corner and the counts of
-        `windows.Axis`. And float32 (classes,): that of the rectangle around all windows.
+        `windows.Axis`.
 
     Raises:
         ValueError: an image smaller than the window, a stride below 1, not uint8 (H, W).
@@ -41,25 +41,20 @@ def dense_scores(network: ResidualNetwork, plane: Tensor, stride: int) -> tuple[
     axes = [Axis.of(size, window, stride) for size in plane.shape]
     covered = plane[tuple(axis.covered(window, stride) for axis in axes)]
     weight, bias = network.linear()
-    windows = bias.to(torch.float64).expand(axes[0].count, axes[1].count, -1).movedim(2, 0)
-    whole = bias.to(torch.float64)
+    windows = bias.to(torch.float64)[:, None, None]
     for number, branch in enumerate(network.branches):
         part = weight[:, number * HALF : (number + 1) * HALF]
         sums: Tensor | float = 0.0
-        total: Tensor | float = 0.0
-        places = places_of_all = 0
+        places = 0
         for transposed in (False, True):
             kernel = branch.filters.mT.shape[2:] if transposed else branch.filters.shape[2:]
             extent = window - kernel[0] + 1, window - kernel[1] + 1
             grid = _piece_scores(branch, part, covered, extent, stride, transposed)
-            total = total + grid.sum((1, 2), dtype=torch.float64)
             down = window_sums(grid, extent[0], stride, axes[0].count, 1)
             sums = sums + window_sums(down, extent[1], stride, axes[1].count, 2)
             places += extent[0] * extent[1]
-            places_of_all += (covered.shape[0] - kernel[0] + 1) * (covered.shape[1] - kernel[1] + 1)
         windows = windows + sums / places
-        whole = whole + total / places_of_all
-    return windows.movedim(0, 2).to(torch.float32), whole.to(torch.float32)
+    return windows.movedim(0, 2).to(torch.float32)
 
 
 def _piece_scores(

@@ -22,8 +22,9 @@ from forensics.records import Finding, Map, NotApplicable
 GREEN = 1  # the channel that the network was trained on
 SPOILT = 0.5  # part of a window that is black or white, from which it is not judged
 
-TAU = 0.8
-"""Default threshold of the decision."""
+TAU = 0.6
+"""Default threshold of the decision, chosen on four photos of devices not trained on: of those
+that hardly found anything in them, the lowest."""
 
 _PIXEL, _CELL, _FIXED = 16, 250, 1 << 27  # bytes, per class for cells
 
@@ -83,10 +84,9 @@ class ManipulationDetector:
         judged = _judged(green, window, settings.stride, rows, columns)
         if not bool(judged.any()):
             raise NotApplicable("every window of the image is mostly black or white")
-        scores, _ = dense_scores(self._network, green, settings.stride)
-        classes = posterior(scores)
-        image = classes[judged].mean(0)
-        different = torch.where(judged, difference(classes, image), 0.0)
+        scores = dense_scores(self._network, green, settings.stride)
+        image = posterior(scores[judged].mean(0))
+        different = torch.where(judged, difference(posterior(scores), image), 0.0)
         probability = to_cells(different, rows, columns).cpu().numpy()
         decision = stm(
             probability, settings.stride, settings.tau, settings.min_region_px, settings.dilation_px

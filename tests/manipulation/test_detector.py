@@ -23,8 +23,8 @@ from forensics.manipulation.detector import (
 from forensics.manipulation.network import ResidualNetwork
 from forensics.manipulation.operations import Manipulation
 from forensics.records import Finding, Image, ManifestRow, NotApplicable
+from forensics.train.manipulation.classifier import fit_classifier
 from forensics.train.manipulation.patches import Patches
-from forensics.train.manipulation.start import start_classifier
 from tests.manipulation.textures import blurred, texture
 
 WINDOW = 32
@@ -38,7 +38,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = ResidualNetwork(NetworkSettings(classes=("pristine", "blur-0.75"), window=WINDOW))
     pristine = texture(40, WINDOW, WINDOW)
     pixels = np.concatenate([pristine, blurred(pristine)])
-    start_classifier(network, Patches(pixels, np.repeat(np.arange(2), 40), np.array(["one"] * 80)))
+    fit_classifier(network, Patches(pixels, np.repeat(np.arange(2), 40), np.array(["one"] * 80)))
     path = tmp_path_factory.mktemp("weights") / "blur.safetensors"
     path.write_bytes(weights.to_bytes(network))
     return path

@@ -15,7 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from forensics.config import Settings
 from forensics.manipulation.base import PatchNetwork
+from forensics.manipulation.network import ResidualNetwork
 from forensics.records import UserError
+from forensics.train.manipulation.classifier import fit_classifier
 from forensics.train.manipulation.patches import Patches
 from forensics.train.peers import ALONE, Peers
 
@@ -57,8 +59,12 @@ class ManipulationTraining:
     that continuing needs; a continued training gives what an uninterrupted one gives, bit for bit
     on a CPU. No epoch is preferred to the last, so that no patch need be kept for choosing.
 
+    The linear layer of a `ResidualNetwork` is fitted before the first step, which starts from the
+    descriptor with a linear classifier, and again at the end: it can be had exactly, while steps
+    leave its thresholds where the last few of them happened to put them.
+
     Args:
-        network: trained in place, on the device it is on; see `start.start_classifier`.
+        network: trained in place, on the device it is on.
         patches: of the network's window, labels below the number of its classes.
         settings: how.
         peers: processes that do the same with the same arguments and share every batch; without
@@ -103,11 +109,15 @@ class ManipulationTraining:
 
     def epochs(self) -> Iterator[Epoch]:
         """Trains; yields after every epoch that is left. The state may be taken between epochs."""
+        if not self.history:
+            self._fit_classifier()
         while len(self.history) < self.settings.epochs:
             yield self._epoch()
 
     def finish(self) -> PatchNetwork:
-        """The network as trained."""
+        """The network as trained; to be called once, after the last epoch."""
+        if self.history:
+            self._fit_classifier()
         return self.network.eval()
 
     def state_dict(self) -> dict[str, Any]:
@@ -126,6 +136,10 @@ class ManipulationTraining:
         self._optimizer.load_state_dict(state["optimizer"])
         self._steps = int(state["steps"])
         self.history = [Epoch(int(number), *rest) for number, *rest in state["history"]]
+
+    def _fit_classifier(self) -> None:
+        if isinstance(self.network, ResidualNetwork):
+            fit_classifier(self.network, self.patches)
 
     def _epoch(self) -> Epoch:
         self.network.train()

@@ -14,8 +14,8 @@ from forensics.manipulation.base import NetworkSettings
 from forensics.manipulation.bayar import BayarNetwork
 from forensics.manipulation.network import ResidualNetwork
 from forensics.records import UserError
+from forensics.train.manipulation.classifier import fit_classifier
 from forensics.train.manipulation.patches import Patches
-from forensics.train.manipulation.start import start_classifier
 from forensics.train.manipulation.training import (
     ManipulationTraining,
     TrainingSettings,
@@ -39,7 +39,7 @@ def patches(count: int, seed: int = 0) -> Patches:
 
 def started() -> ResidualNetwork:
     network = ResidualNetwork(NETWORK)
-    start_classifier(network, patches(20))
+    fit_classifier(network, patches(20))
     return network
 
 
@@ -67,7 +67,7 @@ def test_the_linear_layer_starts_at_the_minimum() -> None:
     head = network.classifier
     scores = head(standard)
     loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(learned.labels))
-    (loss + 1e-5 * head.weight.square().sum()).backward()
+    (loss + 1e-4 * head.weight.square().sum()).backward()
     assert head.weight.grad is not None
     assert head.weight.grad.abs().max() < 2e-3
 
@@ -79,8 +79,29 @@ def test_it_learns_and_is_the_same_each_time() -> None:
         training = ManipulationTraining(network, patches(20), QUICK)
         losses = [epoch.train_loss for epoch in training.epochs()]
         results.append(training.finish().state_dict())
-        assert losses[-1] < 0.8 * losses[0] < np.log(2)
+        assert losses[-1] < losses[0] < np.log(2)
+        assert accuracy(network, patches(10, seed=1)) > 0.9
     assert same(*results)
+
+
+def test_without_epochs_it_is_the_descriptor_with_a_linear_classifier() -> None:
+    settings = QUICK.model_copy(update={"epochs": 0})
+    training = ManipulationTraining(ResidualNetwork(NETWORK), patches(20), settings)
+    assert list(training.epochs()) == []
+    assert same(training.finish().state_dict(), started().state_dict())
+
+
+def test_the_linear_layer_is_fitted_again_at_the_end() -> None:
+    training = ManipulationTraining(ResidualNetwork(NETWORK), patches(20), QUICK)
+    list(training.epochs())
+    stepped = {name: value.clone() for name, value in training.network.state_dict().items()}
+    network = training.finish()
+    assert isinstance(network, ResidualNetwork)
+    again = ResidualNetwork(NETWORK)
+    again.load_state_dict(stepped)
+    assert not same(again.state_dict(), network.state_dict())
+    fit_classifier(again, patches(20))
+    assert same(again.state_dict(), network.state_dict())
 
 
 def test_every_part_is_trained_and_rates_fall() -> None:

@@ -1,4 +1,4 @@
-"""The linear layer of a residual network, fitted to what the rest of it gives as constructed."""
+"""The linear layer of a residual network, fitted to the features that the rest of it gives."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from torch.nn.functional import cross_entropy
 from forensics.manipulation.network import ResidualNetwork
 from forensics.train.manipulation.patches import Patches
 
-PENALTY = 1e-5
+PENALTY = 1e-4
 """Of the squared weights, which features of deviation 1 are given."""
 
 _BATCH = 32
 _ITERATIONS = 300
 
 
-def start_classifier(network: ResidualNetwork, patches: Patches) -> None:
+def fit_classifier(network: ResidualNetwork, patches: Patches) -> None:
     """Sets moments and linear layer by logistic regression on the network's features.
 
-    Minimises mean cross-entropy + `PENALTY` · Σ w² (L-BFGS, double precision, on the CPU): what the
-    SVM of the fixed descriptor is to it, and what fine-tuning starts from.
+    Minimises mean cross-entropy + `PENALTY` · Σ w² (L-BFGS, double precision, on the CPU). With the
+    rest of the network as constructed this is what the SVM is to the descriptor.
     """
     features, labels = _features(network, patches), torch.from_numpy(patches.labels)
     mean, scale = features.mean(0), features.std(0).clamp(min=1e-6)
