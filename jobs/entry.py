@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -25,7 +26,7 @@ def run_job(job: Callable[[S], int], model: type[S], about: str | None) -> None:
     """
     arguments = sys.argv[1:]
     if "--help" in arguments or "-h" in arguments:
-        print(f"{about or ''}\nSettings (in the file, or here as --name value):\n{describe(model)}")
+        _show(f"{about or ''}\nSettings (in the file, or here as --name value):\n{describe(model)}")
         sys.exit(OK)
     try:
         sys.exit(job(settings_from(model, arguments)))
@@ -35,6 +36,14 @@ def run_job(job: Callable[[S], int], model: type[S], about: str | None) -> None:
     except KeyboardInterrupt:
         print("stopped; what is committed stays, the same command continues", file=sys.stderr)
         sys.exit(130)
+
+
+def _show(text: str) -> None:
+    """Print, into a pipe that somebody may have closed: ``--help | head`` ends quietly."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
 
 
 def settings_from(model: type[S], arguments: Sequence[str]) -> S:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +68,28 @@ def test_a_jobs_code_is_the_exit_code(command: Callable[..., int], code: int) ->
 
     assert command(job, "--manifest", "m", "--inner.window=64") == code
     assert seen == [Job(manifest="m", inner=Inner(window=64))]
+
+
+def test_help_into_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(
+        "from jobs.entry import run_job\n"
+        "from forensics.config import Settings\n"
+        "run_job(print, Settings, 'x' * 1_000_000)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script), "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as job:
+        assert job.stdout is not None
+        assert job.stderr is not None
+        assert job.stdout.read(1) == b"x"
+        job.stdout.close()
+        assert job.stderr.read() == b""
+    assert job.returncode == OK
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["--threads", "x", "--help"]])
