@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import save
 
 from forensics.manipulation import weights
+from forensics.manipulation.base import NetworkSettings
 from forensics.manipulation.network import ResidualNetwork
+from forensics.manipulation.operations import CLASSES
 from forensics.records import UserError
 from forensics.storage import NotFound
 from tests.manipulation.test_network import SMALL, random_network
@@ -50,3 +52,11 @@ def test_other_files_are_refused_by_name(data: bytes) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         weights.load(str(tmp_path / "none.safetensors"))
+
+
+def test_the_network_of_the_project_tells_all_classes_apart() -> None:
+    trained = weights.load()
+    assert trained.network.settings == NetworkSettings()
+    assert trained.network.settings.classes == CLASSES
+    weight, _ = trained.network.linear()
+    assert (weight.abs().sum(1) > 0).all()
