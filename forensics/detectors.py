@@ -88,6 +88,7 @@ class Resources:
 BUILDERS: dict[str, str] = {
     "camera": "forensics.prnu.camera:CameraDetector",
     "prnu": "forensics.prnu.localization:PrnuDetector",
+    "manipulation": "forensics.manipulation.detector:ManipulationDetector",
     "trufor": "forensics.trufor.detector:TruForDetector",
 }
 """name -> ``module:class``; the class is called with ``(settings, resources)``."""

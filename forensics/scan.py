@@ -15,6 +15,7 @@ from forensics.config import Settings
 from forensics.decode import decode
 from forensics.detectors import Detector, Resources, Subject, build
 from forensics.limits import GIB, Limits
+from forensics.manipulation.detector import ManipulationSettings
 from forensics.prnu.camera import CameraSettings
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.localization import PrnuSettings
@@ -39,6 +40,7 @@ class ScanSettings(Settings):
     detectors: tuple[str, ...] = Field(("camera", "prnu"), description="detectors to run, in order")
     camera: CameraSettings = CameraSettings()
     prnu: PrnuSettings = PrnuSettings()
+    manipulation: ManipulationSettings = ManipulationSettings()
     trufor: TruForDetectorSettings = TruForDetectorSettings()
     limits: Limits = Limits()
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -36,6 +36,9 @@ class DemoJob(Settings):
 
     folder: str = Field("demo", description="folder for everything the demo writes")
     archive: ArchiveSettings = ArchiveSettings()
+    detectors: tuple[str, ...] = Field(
+        ("camera", "prnu", "manipulation"), description="detectors to run, in order"
+    )
     pool: PoolSettings = PoolSettings()
 
 
@@ -81,6 +84,7 @@ def demo(job: DemoJob) -> int:
                         manifest=manifests["archive"],
                         output=output,
                         camera_models=models,
+                        detectors=job.detectors,
                         shard_rows=8,
                         **common,
                     )

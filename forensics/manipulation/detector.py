@@ -58,8 +58,7 @@ class ManipulationDetector:
     columns: ClassVar[Mapping[str, pa.DataType]] = {
         "label": pa.string(),
         "manipulated": pa.float64(),
-        "labels": pa.list_(pa.string()),
-        "probabilities": pa.list_(pa.float64()),
+        "classes": pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float64())])),
         "decision": pa.bool_(),
         "tampered_fraction": pa.float64(),
         "tau": pa.float64(),
@@ -97,8 +96,10 @@ class ManipulationDetector:
             values={
                 "label": labels[int(image.argmax())],
                 "manipulated": min(max(1 - shares[0], 0.0), 1.0),
-                "labels": list(labels),
-                "probabilities": shares,
+                "classes": [
+                    {"label": labels[i], "probability": shares[i]}
+                    for i in sorted(range(len(shares)), key=lambda i: -shares[i])
+                ],
                 "decision": bool(decision.any()),
                 "tampered_fraction": float(decision.mean()),
                 "tau": settings.tau,

@@ -73,7 +73,7 @@ def check(archive: str, work: str) -> None:
             assert row["status"] == "ok", row
             assert row["camera"]["best_camera"] == truth[image_id].camera_id
         elif truth[image_id].label == "pristine":  # a camera nobody has a fingerprint of
-            assert row["status"] == "not_applicable", row
+            assert row["prnu"]["status"] == "not_applicable", row
     odd = {name: row["status"] for name, row in rows.items() if name.startswith("odd")}
     assert odd["odd_text.jpg"] == odd["odd_truncated.jpg"] == "unreadable"
     assert odd["odd_tiny.jpg"] == "not_applicable"

@@ -68,7 +68,10 @@ def test_a_whole_image_gets_its_class_and_nothing_in_it_differs(examine: Examine
         finding = examine(pixels)
         assert finding.values["label"] == ("blur-0.75" if manipulated else "pristine")
         assert (finding.values["manipulated"] > 0.9) == manipulated
-        assert sum(finding.values["probabilities"]) == pytest.approx(1, abs=1e-5)
+        first, second = finding.values["classes"]
+        assert first["label"] == finding.values["label"]
+        assert first["probability"] > second["probability"]
+        assert first["probability"] + second["probability"] == pytest.approx(1, abs=1e-5)
         assert not finding.values["decision"]
         assert values(finding).max() < 0.5
         assert finding.score is not None
