@@ -13,6 +13,7 @@ import pytest
 
 from forensics import manifest
 from forensics.config import Settings, load
+from forensics.manipulation import weights
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, UserError
 from forensics.run import load_document
@@ -26,6 +27,7 @@ from jobs.ingest import IngestJob, ingest
 from jobs.make_forgeries import MakeForgeriesJob, make_forgeries
 from jobs.report import ReportJob, report
 from jobs.scan import ScanJob, scan
+from jobs.train_manipulation import TrainManipulationJob, train_manipulation
 from jobs.train_predictor import TrainPredictorJob, train_predictor
 from jobs.train_trufor import TrainTruForJob, train_trufor
 from tests.conftest import ROOT
@@ -59,6 +61,8 @@ STUDIES = {  # a table or figure of a paper -> how many variants it compares, on
 JOBS |= {f"evaluate_{name}": (EvaluateJob, evaluate) for name in STUDIES}
 TRUFOR = [f"train_trufor_{phase}{cpu}" for cpu in ("", "_cpu") for phase in (1, 2, 3)]
 JOBS |= dict.fromkeys(TRUFOR, (TrainTruForJob, train_trufor))
+MANIPULATION = ["train_manipulation", "train_manipulation_cpu"]
+JOBS |= dict.fromkeys(MANIPULATION, (TrainManipulationJob, train_manipulation))
 TRUFOR_SHAPE = {
     "encoder.widths": [8, 8, 16, 16],
     "encoder.depths": [1, 1, 1, 1],
@@ -198,6 +202,18 @@ def test_trufor_from_photos_and_their_forgeries(
     localization = {"start.checkpoint": tmp_path / "trufor-localization.safetensors"}
     assert run(f"train_trufor_3{kind}", manifest=truth, **small, **rest, **localization) == OK
     assert TruFor.from_checkpoint(str(tmp_path / "trufor.safetensors")).min_side <= 64
+
+
+@pytest.mark.parametrize("name", MANIPULATION)
+def test_a_manipulation_network_from_photos(
+    demonstrated: Path, tmp_path: Path, store: str, name: str
+) -> None:
+    small = {"patches_per_photo": 1, "patches": 2, "training.epochs": 1, "pool.workers": 2}
+    photos = demonstrated / "training.parquet"
+    code = run(name, manifest=photos, output=tmp_path, **small, **{"tracking.uri": store})
+    assert code == OK
+    trained = weights.load(str(tmp_path / "residual-16.safetensors"))
+    assert trained.network.settings == weights.load().network.settings
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Training of manipulation networks on Ray Train: patches, worker loop, what is said of it."""
