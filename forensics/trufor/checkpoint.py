@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from forensics.records import UserError
-from forensics.trufor.encoder import B2, BRANCHES, STAGES, EncoderSettings
+from forensics.trufor.encoder import B2, STAGES, EncoderSettings
 from forensics.trufor.model import TruForNetwork, TruForSettings
 from forensics.trufor.noiseprint import Noiseprint
 from forensics.trufor.weights import check, fill, read_state
@@ -54,18 +54,19 @@ def load_noiseprint(data: bytes, where: str = "checkpoint") -> Noiseprint:
 
 
 def initialise_encoder(network: TruForNetwork, data: bytes, where: str = "checkpoint") -> None:
-    """Both branches from SegFormer's ``mit_b*.pth``, trained on ImageNet.
+    """Every branch from SegFormer's ``mit_b*.pth``, trained on ImageNet.
 
     Changes ``network``. The classifier in those files (``head.*``) has no place here.
     """
     state, _ = read_state(data, "state_dict", where)
     backbone = network.backbone
     own = backbone.state_dict()
-    wanted = [name for name in own if re.match(r"(patch_embed|block|norm)\d", name)]
+    part = re.compile(rf"{backbone.branches[0]}((?:patch_embed|block|norm)\d.*)")
+    wanted = {found[1]: own[name] for name in own if (found := part.fullmatch(name))}
     given = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-    check({name: own[name] for name in wanted}, given, where)
-    both = {f"{branch}{name}": given[name] for branch in BRANCHES for name in wanted}
-    backbone.load_state_dict(both, strict=False)
+    check(wanted, given, where)
+    every = {f"{branch}{name}": given[name] for branch in backbone.branches for name in wanted}
+    backbone.load_state_dict(every, strict=False)
 
 
 def inferred_settings(state: Mapping[str, Tensor], where: str = "checkpoint") -> TruForSettings:

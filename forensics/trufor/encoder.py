@@ -1,4 +1,4 @@
-"""The two encoders: Mix Transformers (SegFormer MiT) side by side, fused after every stage.
+"""The encoder: Mix Transformers (SegFormer MiT) side by side, fused after every stage.
 
 Maps are (N, H, W, C) here: tokens and pixels are the same memory, and convolutions see it as
 channels-last.
@@ -19,8 +19,9 @@ from forensics.trufor.fusion import FeatureFusion, FeatureRectify
 
 STAGES = 4
 MLP_RATIO = 4
-BRANCHES = ("", "extra_")
-"""Prefixes of the parameters: the RGB branch and that of Noiseprint++."""
+RGB_BRANCH, NOISEPRINT_BRANCH = "", "extra_"
+BRANCHES = (RGB_BRANCH, NOISEPRINT_BRANCH)
+"""Prefixes of the parameters."""
 
 _EPS = 1e-6  # of the layer norms in blocks and after stages; the others have torch's 1e-5
 
@@ -172,16 +173,23 @@ class Stage:
         return normed
 
 
-class DualEncoder(nn.Module):
+class Encoder(nn.Module):
     """RGB and Noiseprint++ branch of the same shape, rectified by each other and fused per stage.
 
-    Parameters have the names of the published checkpoint.
+    One branch alone is a plain SegFormer encoder. Parameters have the names of the published
+    checkpoint.
     """
 
-    def __init__(self, settings: EncoderSettings, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        branches: Sequence[str] = BRANCHES,
+        drop_path: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.branches = tuple(branches)
         widths = settings.widths
-        for branch in BRANCHES:
+        for branch in branches:
             for i, before in enumerate((3, *widths[:-1])):
                 kernel, stride = (7, 4) if i == 0 else (3, 2)
                 embed = PatchEmbed(before, widths[i], kernel, stride)
@@ -191,23 +199,34 @@ class DualEncoder(nn.Module):
         for i in range(STAGES):
             shape = widths[i], settings.heads[i], settings.sr_ratios[i]
             stage_rates = [next(rates) for _ in range(depths[i])]
-            for branch in BRANCHES:
+            for branch in branches:
                 blocks = nn.ModuleList(Block(*shape, rate) for rate in stage_rates)
                 self.add_module(f"{branch}block{i + 1}", blocks)
                 self.add_module(f"{branch}norm{i + 1}", nn.LayerNorm(widths[i], eps=_EPS))
-        self.FRMs = nn.ModuleList(FeatureRectify(width) for width in widths)
-        self.FFMs = nn.ModuleList(
-            FeatureFusion(width, heads) for width, heads in zip(widths, settings.heads, strict=True)
-        )
+        if self.fuses:
+            self.FRMs = nn.ModuleList(FeatureRectify(width) for width in widths)
+            self.FFMs = nn.ModuleList(
+                FeatureFusion(width, heads)
+                for width, heads in zip(widths, settings.heads, strict=True)
+            )
 
-    def forward(self, rgb: Tensor, noiseprint: Tensor) -> list[Tensor]:
-        """Fused maps (N, H/4 .. H/32, W/4 .. W/32, C) of two (N, H, W, 3) inputs."""
-        fused = []
-        x, y = rgb, noiseprint
+    @property
+    def fuses(self) -> bool:
+        """Whether there are two branches."""
+        return len(self.branches) > 1
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Maps (N, H/4 .. H/32, W/4 .. W/32, C) of the (N, H, W, 3) inputs of the branches."""
+        maps = []
+        streams = [inputs[branch] for branch in self.branches]
         for i in range(STAGES):
-            x, y = self.rectifier(i)(self.stage(i, "")(x), self.stage(i, "extra_")(y))
-            fused.append(self.fusion(i)(x, y))
-        return fused
+            streams = [
+                self.stage(i, branch)(x) for branch, x in zip(self.branches, streams, strict=True)
+            ]
+            if self.fuses:
+                streams = list(self.rectifier(i)(*streams))
+            maps.append(self.fusion(i)(*streams) if self.fuses else streams[0])
+        return maps
 
     def stage(self, i: int, branch: str) -> Stage:
         """Stage 0..3 of the branch with that prefix."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -11,7 +11,15 @@ from torch.nn.functional import interpolate
 
 from forensics.config import Settings
 from forensics.trufor.decoder import MlpDecoder
-from forensics.trufor.encoder import B2, DualEncoder, EncoderSettings, Size
+from forensics.trufor.encoder import (
+    B2,
+    BRANCHES,
+    NOISEPRINT_BRANCH,
+    RGB_BRANCH,
+    Encoder,
+    EncoderSettings,
+    Size,
+)
 from forensics.trufor.noiseprint import CHANNELS, DEPTH, Noiseprint
 from forensics.trufor.pooling import ForgeryDetector, statistics
 
@@ -26,11 +34,21 @@ _EPS_LOGITS, _EPS_CONFIDENCE = 1e-3, 1e-5
 class TruForSettings(Settings):
     """Shape of the network; the defaults are those of the published checkpoint."""
 
+    inputs: Literal["both", "rgb", "noiseprint"] = Field(
+        default="both",
+        description="what it localizes by; one alone is a plain SegFormer, to compare with",
+    )
     encoder: EncoderSettings = B2
     embedding: Size = Field(default=512, description="channels of the decoders")
     hidden: Size = Field(default=128, description="units of the detector")
     noiseprint_depth: int = Field(default=DEPTH, ge=2, description="convolutions of Noiseprint++")
     noiseprint_channels: Size = Field(default=CHANNELS, description="channels of Noiseprint++")
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Of the encoder."""
+        alone = {"rgb": (RGB_BRANCH,), "noiseprint": (NOISEPRINT_BRANCH,)}
+        return alone.get(self.inputs, BRANCHES)
 
 
 class Output(NamedTuple):
@@ -66,7 +84,7 @@ class TruForNetwork(nn.Module):
         widths, embedding = settings.encoder.widths, settings.embedding
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.backbone = DualEncoder(settings.encoder, drop_path)
+            self.backbone = Encoder(settings.encoder, settings.branches, drop_path)
             self.decode_head = MlpDecoder(widths, embedding, 2, _EPS_LOGITS)
             self.decode_head_conf = MlpDecoder(widths, embedding, 1, _EPS_CONFIDENCE)
             self.detection = ForgeryDetector(settings.hidden)
@@ -78,15 +96,25 @@ class TruForNetwork(nn.Module):
     def forward(self, rgb: Tensor) -> Output:
         """Float32 (N, 3, H, W) in [0, 1): pixels divided by `SCALE`."""
         size = rgb.shape[2:]
-        noiseprint = self.dncnn(rgb)
-        maps = self.backbone(
-            self.normalised(rgb.permute(0, 2, 3, 1)),
-            noiseprint.permute(0, 2, 3, 1).expand(-1, -1, -1, 3),
-        )
+        maps, noiseprint = self._encoded(rgb)
         logits = enlarged(self.decode_head(maps), size)
         confidence = enlarged(self.decode_head_conf(maps), size)
         score = self.detection(statistics(logits, confidence))
         return Output(logits, confidence, score, noiseprint)
+
+    def localize(self, rgb: Tensor) -> Tensor:
+        """The ``logits`` alone, without the work for confidence and score."""
+        maps, _ = self._encoded(rgb)
+        return enlarged(self.decode_head(maps), rgb.shape[2:])
+
+    def _encoded(self, rgb: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What the decoders start from, and Noiseprint++."""
+        noiseprint = self.dncnn(rgb)
+        inputs = {
+            RGB_BRANCH: self.normalised(rgb.permute(0, 2, 3, 1)),
+            NOISEPRINT_BRANCH: noiseprint.permute(0, 2, 3, 1).expand(-1, -1, -1, 3),
+        }
+        return self.backbone(inputs), noiseprint
 
     def normalised(self, rgb: Tensor) -> Tensor:
         """Input (N, H, W, 3) of the RGB branch."""

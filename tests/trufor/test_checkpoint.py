@@ -59,6 +59,19 @@ def test_our_own_file_carries_its_settings() -> None:
     assert same(loaded, network)
 
 
+@pytest.mark.parametrize("inputs", ["rgb", "noiseprint"])
+def test_a_network_of_one_branch_is_kept_and_started_by_a_segformer_file(inputs: str) -> None:
+    network = tiny_network(settings=TINY.model_copy(update={"inputs": inputs}))
+    donor = tiny_network(seed=7).backbone.state_dict()
+    file = {k: v for k, v in donor.items() if k.startswith(("patch_embed", "block", "norm"))}
+    initialise_encoder(network, saved(file))
+    for name, tensor in network.backbone.state_dict().items():
+        assert torch.equal(tensor, file[name.removeprefix("extra_")])
+    loaded = load_network(to_safetensors(network))
+    assert loaded.settings.inputs == inputs
+    assert same(loaded, network)
+
+
 @pytest.mark.parametrize("encoder", [B0, B1])
 def test_the_shapes_of_a_preset_give_its_settings(encoder: EncoderSettings) -> None:
     settings = TruForSettings(encoder=encoder, embedding=256)

@@ -88,6 +88,16 @@ def test_strips_of_any_height_give_the_plain_network(
     close(trufor(network.state_dict(), pixels, TINY.encoder.heads), found, 5e-4)
 
 
+@pytest.mark.parametrize("inputs", ["rgb", "noiseprint"])
+def test_one_branch_alone_gives_the_plain_network(
+    monkeypatch: pytest.MonkeyPatch, inputs: str
+) -> None:
+    monkeypatch.setitem(strips._STRIP_BYTES, "cpu", 20_000)
+    settings = TINY.model_copy(update={"inputs": inputs})
+    network, pixels = tiny_network(settings=settings), image(61, 74)
+    close(Engine(network)(pixels), plain(network, pixels), 5e-4)
+
+
 def test_an_image_is_left_as_it_is_and_judged_alike_again() -> None:
     engine, pixels = Engine(tiny_network()), image(60, 70)
     before = pixels.clone()

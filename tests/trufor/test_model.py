@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from forensics.trufor.encoder import B0, B1, PRESETS, Block, EncoderSettings
 from forensics.trufor.fusion import FeatureRectify
-from forensics.trufor.model import TruForNetwork, TruForSettings
+from forensics.trufor.model import MEAN, STD, TruForNetwork, TruForSettings, enlarged
 from forensics.trufor.noiseprint import Noiseprint, folded
 from forensics.trufor.pooling import statistics, weighted_statistics
 from tests.trufor.networks import TINY, tiny_network
@@ -62,6 +63,39 @@ def test_every_parameter_gets_a_gradient_in_training() -> None:
     without = [name for name, p in network.named_parameters() if p.grad is None]
     assert without == []
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(("inputs", "prefix"), [("rgb", ""), ("noiseprint", "extra_")])
+def test_one_input_alone_is_a_segformer_with_the_names_of_its_branch(
+    inputs: Literal["rgb", "noiseprint"], prefix: str
+) -> None:
+    settings = TINY.model_copy(update={"inputs": inputs})
+    network = tiny_network(settings=settings)
+    names = {name for name, _ in network.backbone.named_parameters()}
+    both = {name for name, _ in tiny_network().backbone.named_parameters()}
+    parts = ("patch_embed", "block", "norm")
+    assert names == {n for n in both if n.startswith(tuple(f"{prefix}{part}" for part in parts))}
+    rgb = torch.rand(1, 3, 45, 70, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = network(rgb)
+        x = network.dncnn(rgb).permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+        if inputs == "rgb":
+            mean, std = torch.tensor(MEAN), torch.tensor(STD)
+            x = (rgb.permute(0, 2, 3, 1) - mean) / std
+        maps = []
+        for i in range(4):
+            x = network.backbone.stage(i, prefix)(x)
+            maps.append(x)
+        assert torch.allclose(found.logits, enlarged(network.decode_head(maps), (45, 70)))
+
+
+def test_localizing_alone_gives_the_logits_and_leaves_the_confidence_out() -> None:
+    network = tiny_network()
+    network.decode_head_conf.register_forward_hook(lambda *_: pytest.fail("not needed"))
+    rgb = torch.rand(1, 3, 45, 70, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = network.localize(rgb)
+        assert torch.equal(found, tiny_network()(rgb).logits)
 
 
 def test_a_batch_gives_what_its_images_give_alone() -> None:

@@ -75,10 +75,9 @@ def dice(logits: Tensor, truth: Tensor) -> Tensor:
     return 1 - overlap / extent
 
 
-def localization(logits: Tensor, truth: Tensor) -> Tensor:
-    """Eq. 2 per image, (N,): cross entropy and Dice loss."""
-    cross_entropy = weighted_cross_entropy(logits, truth)
-    return CROSS_ENTROPY_SHARE * cross_entropy + (1 - CROSS_ENTROPY_SHARE) * dice(logits, truth)
+def localization(logits: Tensor, truth: Tensor, share: float = CROSS_ENTROPY_SHARE) -> Tensor:
+    """Eq. 2 per image, (N,): cross entropy, by its ``share``, and Dice loss."""
+    return share * weighted_cross_entropy(logits, truth) + (1 - share) * dice(logits, truth)
 
 
 def true_class_probability(logits: Tensor, truth: Tensor) -> Tensor:

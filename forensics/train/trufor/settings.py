@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from forensics.config import Settings
 from forensics.train.trufor.histories import MAX_SHRINK
+from forensics.train.trufor.losses import CROSS_ENTROPY_SHARE
 
 
 class PhaseSettings(Settings):
@@ -69,4 +70,7 @@ class SupervisedSettings(PhaseSettings):
         default=None, ge=1, description="images of each data set per epoch [the smallest's number]"
     )
     augment: bool = Field(default=True, description="resize and compress at random (published)")
+    cross_entropy: float = Field(
+        default=CROSS_ENTROPY_SHARE, ge=0, le=1, description="its share in phase 2's loss [Eq. 2]"
+    )
     cache_gb: float = Field(default=1.0, ge=0, description="decoded images kept, per worker")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +21,10 @@ from forensics.train.trufor.phase import Loss, Sample, autocast, device_of, mean
 from forensics.train.trufor.settings import SupervisedSettings
 from forensics.trufor.model import Output, TruForNetwork
 
+T = TypeVar("T")
 
-class SupervisedPhase(ABC):
+
+class SupervisedPhase(ABC, Generic[T]):
     """What phases 2 and 3 have in common; the rest of the network stays as it is, batch norm too.
 
     Args:
@@ -105,21 +107,33 @@ class SupervisedPhase(ABC):
             chosen = [i for i, name in enumerate(names) if name in shown]
             if chosen:
                 output = self._output(batch)
-                found += [_sample(names[i], output, batch, i) for i in chosen]
+                found += [self._sample(names[i], output, batch, i) for i in chosen]
         return sorted(found, key=lambda sample: [e.image_id for e in order].index(sample.title))
 
-    def _output(self, batch: CropBatch) -> Output:
+    def _output(self, batch: CropBatch) -> T:
         device = device_of(self.network)
         with autocast(device, self.settings):
-            output: Output = self.network(batch.rgb(device))
-        return output
+            return self._forward(batch.rgb(device))
+
+    def _sample(self, title: str, output: T, batch: CropBatch, i: int) -> Sample:
+        truth = (batch.truth[i] == FORGED).float().numpy()
+        planes = {"image": batch.pixels[i].permute(1, 2, 0).numpy(), "truth": truth}
+        return Sample(title, {**planes, **self._planes(output, i)})
 
     @abstractmethod
-    def _losses(self, output: Output, batch: CropBatch) -> Tensor:
+    def _forward(self, rgb: Tensor) -> T:
+        """What the phase needs of the network."""
+
+    @abstractmethod
+    def _losses(self, output: T, batch: CropBatch) -> Tensor:
         """Of each crop, (b,)."""
 
     @abstractmethod
-    def _measure(self, output: Output, batch: CropBatch) -> list[list[float]]:
+    def _planes(self, output: T, i: int) -> dict[str, NDArray[Any]]:
+        """What the network makes of crop i, to look at."""
+
+    @abstractmethod
+    def _measure(self, output: T, batch: CropBatch) -> list[list[float]]:
         """What is ``measured``, for each crop."""
 
     @abstractmethod
@@ -127,7 +141,7 @@ class SupervisedPhase(ABC):
         """Measures of all crops from those of each, (n, measured)."""
 
 
-class LocalizationPhase(SupervisedPhase):
+class LocalizationPhase(SupervisedPhase[Tensor]):
     """Phase 2 (Eq. 2): encoder and anomaly decoder. Noiseprint++ is that of phase 1.
 
     Measures, means over the crops that show something forged: ``f1`` at 0.5, ``f1_best`` at the
@@ -138,12 +152,19 @@ class LocalizationPhase(SupervisedPhase):
     border = True
     measured = ("loss", "f1", "f1_best", "auc")
 
-    def _losses(self, output: Output, batch: CropBatch) -> Tensor:
-        return losses.localization(output.logits, batch.truth.to(output.logits.device))
+    def _forward(self, rgb: Tensor) -> Tensor:
+        return self.network.localize(rgb)
 
-    def _measure(self, output: Output, batch: CropBatch) -> list[list[float]]:
+    def _losses(self, output: Tensor, batch: CropBatch) -> Tensor:
+        truth = batch.truth.to(output.device)
+        return losses.localization(output, truth, self.settings.cross_entropy)
+
+    def _planes(self, output: Tensor, i: int) -> dict[str, NDArray[Any]]:
+        return {"map": _shown_map(output[i])}
+
+    def _measure(self, output: Tensor, batch: CropBatch) -> list[list[float]]:
         values = self._losses(output, batch).tolist()
-        maps = output.logits.float().softmax(dim=1)[:, FORGED].cpu().numpy()
+        maps = output.float().softmax(dim=1)[:, FORGED].cpu().numpy()
         rows = []
         for value, anomaly, truth in zip(values, maps, batch.truth.numpy(), strict=True):
             row = [value, np.nan, np.nan, np.nan]
@@ -159,7 +180,7 @@ class LocalizationPhase(SupervisedPhase):
         return means(dict(zip(self.measured, row, strict=True)) for row in table.tolist())
 
 
-class ReliabilityPhase(SupervisedPhase):
+class ReliabilityPhase(SupervisedPhase[Output]):
     """Phase 3 (Eq. 7): confidence decoder and detector; all else is frozen.
 
     Measures: ``confidence_error``, the root of the mean squared error of the confidence over the
@@ -169,6 +190,14 @@ class ReliabilityPhase(SupervisedPhase):
     parts = ("decode_head_conf", "detection")
     border = False
     measured = ("loss", "squared_error", "score", "forged")
+
+    def _forward(self, rgb: Tensor) -> Output:
+        output: Output = self.network(rgb)
+        return output
+
+    def _planes(self, output: Output, i: int) -> dict[str, NDArray[Any]]:
+        confidence = output.confidence[i, 0].float().sigmoid().cpu().numpy()
+        return {"map": _shown_map(output.logits[i]), "confidence": confidence}
 
     def _losses(self, output: Output, batch: CropBatch) -> Tensor:
         return losses.reliability(*self._both(output, batch))
@@ -196,11 +225,6 @@ class ReliabilityPhase(SupervisedPhase):
         }
 
 
-def _sample(title: str, output: Output, batch: CropBatch, i: int) -> Sample:
-    planes = {
-        "image": batch.pixels[i].permute(1, 2, 0).numpy(),
-        "truth": (batch.truth[i] == FORGED).float().numpy(),
-        "map": output.logits[i].float().softmax(dim=0)[FORGED].cpu().numpy(),
-        "confidence": output.confidence[i, 0].float().sigmoid().cpu().numpy(),
-    }
-    return Sample(title, planes)
+def _shown_map(logits: Tensor) -> NDArray[Any]:
+    """Probability of forged, float32 (H, W), from logits (2, H, W)."""
+    return np.asarray(logits.float().softmax(dim=0)[FORGED].cpu().numpy())

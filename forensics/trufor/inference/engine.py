@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from forensics.records import UserError
-from forensics.trufor.encoder import STAGES
+from forensics.trufor.encoder import NOISEPRINT_BRANCH, RGB_BRANCH, STAGES
 from forensics.trufor.inference.decoder import Decoders
 from forensics.trufor.inference.encoder import embed_plane, run_blocks
 from forensics.trufor.inference.fusion import Fusion, rectify
@@ -34,8 +34,10 @@ class Engine:
         self._network = network.eval().requires_grad_(False)
         self._dtype = _DTYPES[precision]
         self._noiseprint = NoiseprintPlane(network.dncnn)
-        heads = network.settings.encoder.heads
-        self._fusions = [Fusion(network.backbone.fusion(i), count) for i, count in enumerate(heads)]
+        heads, backbone = network.settings.encoder.heads, network.backbone
+        self._fusions = [
+            Fusion(backbone.fusion(i), count) for i, count in enumerate(heads) if backbone.fuses
+        ]
         self._decoders = Decoders([network.decode_head, network.decode_head_conf])
         ratios = network.settings.encoder.sr_ratios
         self.min_side = max(_least(4 * 2**i, ratio) for i, ratio in enumerate(ratios))
@@ -63,14 +65,19 @@ class Engine:
 
     def _encode(self, rgb: Tensor, noiseprint: Tensor) -> list[Tensor]:
         backbone, maps = self._network.backbone, []
-        x, y = rgb, noiseprint
+        streams = {RGB_BRANCH: rgb, NOISEPRINT_BRANCH: noiseprint}
         for i in range(STAGES):
-            stage, extra = backbone.stage(i, ""), backbone.stage(i, "extra_")
-            x = stage.embed(x)
-            y = extra.embed(y) if i else embed_plane(extra.embed, y)
-            x, y = run_blocks(stage, x.float()), run_blocks(extra, y.float())
-            rectify(backbone.rectifier(i), x, y)
-            maps.append(self._fusions[i](x, y))
+            for branch in backbone.branches:
+                stage, x = backbone.stage(i, branch), streams[branch]
+                plane = i == 0 and branch == NOISEPRINT_BRANCH
+                x = embed_plane(stage.embed, x) if plane else stage.embed(x)
+                streams[branch] = run_blocks(stage, x.float())
+            if backbone.fuses:
+                x, y = streams.values()
+                rectify(backbone.rectifier(i), x, y)
+                maps.append(self._fusions[i](x, y))
+            else:
+                maps.append(streams[backbone.branches[0]])
         return maps
 
 

@@ -86,6 +86,9 @@ def test_dice_by_hand() -> None:
     truth = torch.tensor([[[PRISTINE, FORGED], [IGNORED, FORGED]]], dtype=torch.uint8)
     expected = 1 - (2 * (0.9 + 0.3) + 1) / (0.04 + 0.81 + 0.09 + 2 + 1)
     assert losses.dice(logits, truth).tolist() == pytest.approx([expected])
+    assert losses.localization(logits, truth, share=1).equal(
+        losses.weighted_cross_entropy(logits, truth)
+    )
     both = losses.localization(logits, truth)
     entropy = losses.weighted_cross_entropy(logits, truth)
     assert both.tolist() == pytest.approx([0.3 * entropy.item() + 0.7 * expected])
