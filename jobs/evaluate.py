@@ -9,8 +9,10 @@ The truth is a manifest with ``label`` (forged or pristine), ``mask_uri``, ``sou
 forgery) and ``camera_id``. For a run it is joined by ``image_id``; what it leaves open, and all if
 there is none, is taken from the scan's own manifest. A study judges the images of the truth itself,
 in all variants it is asked for: ``prediction`` compares predictors on pristine photos,
-``localization`` compares ways to find forged pixels. Exit code 0: everything was compared; 1:
-shards, images or masks are missing or damaged, or a variant judged no image, and the output says
+``localization`` compares ways to find forged pixels, ``manipulation`` trains networks and baselines
+on pristine photos and compares how well they tell manipulated ones of other devices (it continues
+after a kill with the cells that are missing). Exit code 0: everything was compared; 1: shards,
+images, masks or cells are missing or damaged, or a variant judged no image, and the output says
 which; 2: bad input, nothing was written.
 """
 
@@ -20,11 +22,13 @@ from pydantic import Field
 
 from forensics.config import Settings
 from forensics.evaluate.scan import Border
+from forensics.evaluate.study.manipulation import ManipulationStudy
 from forensics.evaluate.study.settings import LocalizationStudy, PredictionStudy
 from forensics.records import UserError
 from jobs.cluster import PoolSettings
 from jobs.entry import run_job
 from jobs.evaluate_run import evaluate_run
+from jobs.manipulation_study import evaluate_manipulation
 from jobs.studies import evaluate_study
 from jobs.tracking import TrackingSettings
 
@@ -35,6 +39,7 @@ class EvaluateJob(Settings):
     run: str | None = Field(None, description="URI of the run's folder, to evaluate a scan")
     prediction: PredictionStudy | None = Field(None, description="study of predictors")
     localization: LocalizationStudy | None = Field(None, description="study of localization")
+    manipulation: ManipulationStudy | None = Field(None, description="study of manipulations")
     truth: str | None = Field(
         default=None, description="URI of the manifest of truth [the run's own]"
     )
@@ -51,13 +56,20 @@ class EvaluateJob(Settings):
 
 def evaluate(job: EvaluateJob) -> int:
     """Evaluate the run or the study; returns the exit code."""
-    asked = {"run": job.run, "prediction": job.prediction, "localization": job.localization}
+    asked = {
+        "run": job.run,
+        "prediction": job.prediction,
+        "localization": job.localization,
+        "manipulation": job.manipulation,
+    }
     given = [name for name, value in asked.items() if value is not None]
     if len(given) != 1:
         have = f"{' and '.join(given)} are given" if given else "none is given"
         raise UserError(f"an evaluation needs exactly one of {', '.join(asked)}; {have}")
     if job.run is not None:
         return evaluate_run(job, job.run)
+    if job.manipulation is not None:
+        return evaluate_manipulation(job, job.manipulation)
     study = job.prediction or job.localization
     if study is None:
         raise UserError("no study is given")

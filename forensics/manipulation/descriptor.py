@@ -23,6 +23,7 @@ BINS: int = 2 * HALF
 SUPPORT: int = len(FILTER) + RUN - 1  # pixels that a code along the filter spans
 
 _BAND = 32  # rows of windows whose histograms are made at once
+_PATCHES = 64  # the same for patches
 
 
 def srm_histogram(patches: Array) -> Array:
@@ -41,16 +42,8 @@ def srm_histogram(patches: Array) -> Array:
     """
     pixels = _checked(to_tensor(patches))
     stack = pixels.reshape(-1, *pixels.shape[-2:])
-    number = torch.arange(len(stack), device=stack.device)[:, None, None]
-    halves = []
-    for codes in _codes(stack):
-        counts: Tensor | int = 0
-        for code in codes:
-            counts = counts + torch.bincount(
-                (code + HALF * number).flatten(), minlength=HALF * len(stack)
-            )
-        halves.append(torch.as_tensor(counts).reshape(len(stack), HALF))
-    return like(patches, torch.cat(halves, 1).reshape(*pixels.shape[:-2], BINS))
+    counts = torch.cat([_counts(part) for part in torch.split(stack, _PATCHES)])
+    return like(patches, counts.reshape(*pixels.shape[:-2], BINS))
 
 
 def frequencies(counts: Array) -> Array:
@@ -91,6 +84,19 @@ def dense_histogram(plane: Array, window: int, stride: int) -> Array:
         band = pixels[top:bottom, columns.first : right][None]
         out[start:stop] = _band(band, window, stride, stop - start, columns.count)
     return like(plane, out)
+
+
+def _counts(stack: Tensor) -> Tensor:
+    number = torch.arange(len(stack), device=stack.device)[:, None, None]
+    halves = []
+    for codes in _codes(stack):
+        counts: Tensor | int = 0
+        for code in codes:
+            counts = counts + torch.bincount(
+                (code + HALF * number).flatten(), minlength=HALF * len(stack)
+            )
+        halves.append(torch.as_tensor(counts).reshape(len(stack), HALF))
+    return torch.cat(halves, 1)
 
 
 def _band(band: Tensor, window: int, stride: int, rows: int, columns: int) -> Tensor:

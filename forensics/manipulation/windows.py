@@ -45,19 +45,21 @@ def pieces(x: Tensor, extent: int, stride: int, dim: int) -> Tensor:
     """Sums along ``dim`` of the pieces that windows of ``extent`` are made of.
 
     A window begins at a multiple of the stride and ends ``extent % stride`` after another, so the
-    stretches between those bounds are summed once; n positions give about 2n/stride pieces.
+    stretches between those bounds are summed once; n positions give about 2n/stride pieces. For
+    floating point.
     """
+    steps = -(-x.shape[dim] // stride)
+    if missing := steps * stride - x.shape[dim]:
+        gap = x.new_zeros(*x.shape[:dim], missing, *x.shape[dim + 1 :])
+        x = torch.cat([x, gap], dim)
     rest = extent % stride
-    x = x.movedim(dim, 0)
-    steps = -(-len(x) // stride)
-    missing = steps * stride - len(x)
-    if missing:
-        x = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
-    whole = x.reshape(steps, stride, *x.shape[1:])
-    if not rest:
-        return whole.sum(1).movedim(0, dim)
-    both = torch.stack([whole[:, :rest].sum(1), whole[:, rest:].sum(1)], 1)
-    return both.flatten(0, 1).movedim(0, dim)
+    place = torch.arange(stride, device=x.device)
+    parts = torch.stack([place < rest, place >= rest] if rest else [place >= 0]).to(x.dtype)
+    # As products of matrices: sums over so few neighbours are slow.
+    if dim == x.ndim - 1:
+        return (x.unflatten(dim, (steps, stride)) @ parts.mT).flatten(-2)
+    lines = x.unflatten(dim, (steps, stride)).flatten(dim + 2)
+    return (parts @ lines).flatten(dim, dim + 1).unflatten(-1, x.shape[dim + 1 :])
 
 
 def piece_index(size: int, extent: int, stride: int) -> Tensor:

@@ -63,6 +63,7 @@ TRUFOR = [f"train_trufor_{phase}{cpu}" for cpu in ("", "_cpu") for phase in (1, 
 JOBS |= dict.fromkeys(TRUFOR, (TrainTruForJob, train_trufor))
 MANIPULATION = ["train_manipulation", "train_manipulation_cpu"]
 JOBS |= dict.fromkeys(MANIPULATION, (TrainManipulationJob, train_manipulation))
+JOBS["evaluate_manipulation"] = (EvaluateJob, evaluate)
 TRUFOR_SHAPE = {
     "encoder.widths": [8, 8, 16, 16],
     "encoder.depths": [1, 1, 1, 1],
@@ -214,6 +215,29 @@ def test_a_manipulation_network_from_photos(
     assert code == OK
     trained = weights.load(str(tmp_path / "residual-16.safetensors"))
     assert trained.network.settings == weights.load().network.settings
+
+
+def test_the_study_of_manipulations(demonstrated: Path, tmp_path: Path, store: str) -> None:
+    rows = list(manifest.read(str(demonstrated / "training.parquet")))
+    several = [replace(row, camera_id=f"{row.camera_id}-{n % 2}") for n, row in enumerate(rows)]
+    manifest.write_manifest(several, str(tmp_path / "pristine.parquet"))
+    small = {
+        "patches_per_photo": "1,2",
+        "test_patches_per_photo": 2,
+        "tasks": "noise-2",
+        "residual.epochs": 1,
+        "bayar.epochs": 1,
+    }
+    changes = {
+        "truth": tmp_path / "pristine.parquet",
+        "output": tmp_path / "study",
+        "tracking.uri": store,
+        "pool.workers": 2,
+        **{f"manipulation.{setting}": value for setting, value in small.items()},
+    }
+    assert run("evaluate_manipulation", **changes) == OK
+    summary = json.loads((tmp_path / "study" / "summary.json").read_text())
+    assert summary["status"] == {"ok": 3 * 2 * 3}
 
 
 @pytest.fixture(scope="module")

@@ -206,7 +206,7 @@ def test_models_that_change_meanwhile_are_refused(archive: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (lambda study: {}, "exactly one of run, prediction, localization; none is given"),
+        (lambda study: {}, "exactly one of run, prediction, localization, manipulation; none"),
         (lambda study: {"run": "r", "localization": study}, "run and localization are given"),
         (lambda study: {"localization": study, "truth": None}, "a study needs truth"),
         (lambda study: {"localization": study, "output": None}, "a study needs truth"),
