@@ -48,18 +48,19 @@ def pieces(x: Tensor, extent: int, stride: int, dim: int) -> Tensor:
     stretches between those bounds are summed once; n positions give about 2n/stride pieces. For
     floating point.
     """
+    before, after = x.shape[:dim], x.shape[dim + 1 :]
     steps = -(-x.shape[dim] // stride)
     if missing := steps * stride - x.shape[dim]:
-        gap = x.new_zeros(*x.shape[:dim], missing, *x.shape[dim + 1 :])
-        x = torch.cat([x, gap], dim)
+        x = torch.cat([x, x.new_zeros(*before, missing, *after)], dim)
     rest = extent % stride
     place = torch.arange(stride, device=x.device)
     parts = torch.stack([place < rest, place >= rest] if rest else [place >= 0]).to(x.dtype)
     # As products of matrices: sums over so few neighbours are slow.
-    if dim == x.ndim - 1:
-        return (x.unflatten(dim, (steps, stride)) @ parts.mT).flatten(-2)
-    lines = x.unflatten(dim, (steps, stride)).flatten(dim + 2)
-    return (parts @ lines).flatten(dim, dim + 1).unflatten(-1, x.shape[dim + 1 :])
+    if after:
+        sums = parts @ x.reshape(*before, steps, stride, after.numel())
+    else:
+        sums = x.reshape(*before, steps, stride) @ parts.mT
+    return sums.reshape(*before, steps * len(parts), *after)
 
 
 def piece_index(size: int, extent: int, stride: int) -> Tensor:
