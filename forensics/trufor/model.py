@@ -42,7 +42,7 @@ class TruForSettings(Settings):
     embedding: Size = Field(default=512, description="channels of the decoders")
     hidden: Size = Field(default=128, description="units of the detector")
     noiseprint_depth: int = Field(default=DEPTH, ge=2, description="convolutions of Noiseprint++")
-    noiseprint_channels: Size = Field(default=CHANNELS, description="channels of Noiseprint++")
+    noiseprint_channels: int = Field(default=CHANNELS, ge=2, description="channels of Noiseprint++")
 
     @property
     def branches(self) -> tuple[str, ...]:

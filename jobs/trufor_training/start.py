@@ -10,6 +10,7 @@ from torch import nn
 from forensics import storage
 from forensics.config import Settings
 from forensics.records import UserError
+from forensics.train.trufor.residual_start import start_as_residual
 from forensics.trufor.checkpoint import (
     initialise_encoder,
     load_network,
@@ -21,7 +22,8 @@ from forensics.trufor.noiseprint import Noiseprint
 
 
 class StartSettings(Settings):
-    """Files with weights, as URIs; what is not given starts at random."""
+    """Files with weights, as URIs; what is not given starts at random, Noiseprint++ at a high-pass
+    residual."""
 
     checkpoint: str | None = Field(
         None, description="phase 1: a Noiseprint++; else a whole network, for 3 that of phase 2"
@@ -74,7 +76,9 @@ def _noiseprint(start: StartSettings, network: TruForSettings, seed: int) -> Noi
         return load_noiseprint(storage.read(start.checkpoint), start.checkpoint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Noiseprint(network.noiseprint_depth, network.noiseprint_channels)
+        noiseprint = Noiseprint(network.noiseprint_depth, network.noiseprint_channels)
+    start_as_residual(noiseprint)
+    return noiseprint
 
 
 def _around(network: TruForSettings, uri: str) -> TruForSettings:
