@@ -1,0 +1,1 @@
+"""Training of the network that tells where an image comes from."""
