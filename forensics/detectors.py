@@ -90,6 +90,7 @@ BUILDERS: dict[str, str] = {
     "prnu": "forensics.prnu.localization:PrnuDetector",
     "manipulation": "forensics.manipulation.detector:ManipulationDetector",
     "trufor": "forensics.trufor.detector:TruForDetector",
+    "origin": "forensics.origin.detector:OriginDetector",
 }
 """name -> ``module:class``; the class is called with ``(settings, resources)``."""
 

@@ -16,6 +16,7 @@ from forensics.decode import decode
 from forensics.detectors import Detector, Resources, Subject, build
 from forensics.limits import GIB, Limits
 from forensics.manipulation.detector import ManipulationSettings
+from forensics.origin.detector import OriginSettings
 from forensics.prnu.camera import CameraSettings
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.localization import PrnuSettings
@@ -42,6 +43,7 @@ class ScanSettings(Settings):
     prnu: PrnuSettings = PrnuSettings()
     manipulation: ManipulationSettings = ManipulationSettings()
     trufor: TruForDetectorSettings = TruForDetectorSettings()
+    origin: OriginSettings = OriginSettings()
     limits: Limits = Limits()
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes CUDA if it is there"

@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 from forensics import storage
 from forensics.decode import decode
 from forensics.records import Map, Unreadable
+from forensics.report.boxes import COLUMN, Boxes
 from forensics.report.figure import figure
 from forensics.report.mapcodec import decode_map
 from forensics.report.overlay import encode_picture
@@ -103,10 +104,17 @@ def _page_row(record: Mapping[str, Any], detectors: Sequence[str]) -> PageRow:
         height=record["height"],
         size=record["size"],
         sha256=record["sha256"],
-        detectors={name: record[name] for name in detectors if record.get(name) is not None},
+        detectors={
+            name: _shown(record[name]) for name in detectors if record.get(name) is not None
+        },
         score=record["score"],
         picture_mime=_MIME,
     )
+
+
+def _shown(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a detector that are read; its boxes are drawn."""
+    return {name: value for name, value in finding.items() if name != COLUMN}
 
 
 def _draw(run: Run, worst: Sequence[Mapping[str, Any]], pictures: int) -> dict[str, bytes]:
@@ -124,7 +132,10 @@ def _draw(run: Run, worst: Sequence[Mapping[str, Any]], pictures: int) -> dict[s
             return None
         score = "" if record["score"] is None else f"  score {record['score']:.2f}"
         title = f"{record['image_id']}{score}"
-        return encode_picture(figure(pixels, maps[record["image_id"]], title), _MIME)
+        found = {name: Boxes.of(record.get(name)) for name in run.findings}
+        boxes = {name: each for name, each in found.items() if each is not None}
+        sheet = figure(pixels, maps[record["image_id"]], title, boxes=boxes)
+        return encode_picture(sheet, _MIME)
 
     with ThreadPoolExecutor(2) as pool:
         figures = pool.map(one, chosen)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from forensics.records import Map, Rgb
+from forensics.report.boxes import Boxes, draw_boxes
 from forensics.report.overlay import OUTLINE, fit, grey, heat_overlay, outline, scale_bar, shrink
 
 GROUND, INK, FAINT = (22, 25, 29), (232, 234, 237), (160, 166, 174)
@@ -25,19 +26,26 @@ CAPTIONS = {
 
 
 def figure(
-    rgb: Rgb, maps: Mapping[str, Sequence[Map]], title: str = "", longest: int = 1280
+    rgb: Rgb,
+    maps: Mapping[str, Sequence[Map]],
+    title: str = "",
+    longest: int = 1280,
+    boxes: Mapping[str, Boxes] | None = None,
 ) -> Rgb:
     """Image | one panel per map, with captions, a scale and a legend; uint8 (h, w, 3).
 
     ``maps``: the maps of each detector by its name, each belonging to ``rgb`` (see ``Map``). A
     decision is drawn as an outline on the other maps of its detector, or on the image if it is the
-    detector's only map; a noiseprint is drawn by itself in grey. Neither side is longer than
-    ``longest`` pixels (at least 320). Pictures are only ever scaled down; panels are arranged to be
-    as large as they can. Raises ValueError for a map that does not fit the image.
+    detector's only map; a noiseprint is drawn by itself in grey. ``boxes``, by detector, have a
+    panel each after the maps. Neither side is longer than ``longest`` pixels (at least 320).
+    Pictures are only ever scaled down; panels are arranged to be as large as they can. Raises
+    ValueError for a map that does not fit the image.
     """
     if longest < SHORTEST:
         raise ValueError(f"a figure needs a longest side of at least {SHORTEST}, got {longest}")
+    voting = boxes or {}
     captions = ["image", *(caption for caption, _, _ in _layers(maps))]
+    captions += [f"{name}: votes of its patches" for name in voting]
     text = max(11, longest // 70)
     gap, line = text, round(text * 1.6)
     head, foot = (line if title else 0), round(text * 2.8)
@@ -45,6 +53,7 @@ def figure(
         rgb.shape, len(captions), longest, gap, line, head + foot
     )
     panels = _panels(rgb, maps, box_height, box_width)
+    panels += [draw_boxes(panels[0], rgb.shape[:2], found) for found in voting.values()]
     height, width = panels[0].shape[:2]
     rows = -(-len(panels) // columns)
     cell = max(width, min(16 * text, box_width))  # room for the caption over a narrow picture
@@ -64,7 +73,7 @@ def figure(
         top = head + gap + (k // columns) * (line + height + gap)
         _write(draw, (left, top), caption, FAINT, text, cell)
         sheet.paste(Image.fromarray(panel), (left, top + line))
-    if len(panels) > 1:
+    if len(panels) > 1 + len(voting):
         _legend(sheet, draw, sheet.height - foot, text, any(_decided(m) for m in maps.values()))
     return np.asarray(sheet)
 

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forensics import storage
+from forensics.origin.weights import to_bytes
 from forensics.prnu.camera_model import CameraModel
 from forensics.records import Image, ManifestRow
 from forensics.trufor.checkpoint import to_safetensors
+from tests.origin.networks import tiny_network as tiny_origin
 from tests.prnu.cameras import HEIGHT, WIDTH, fingerprint_model, photo, trained_model
 from tests.trufor.networks import tiny_network
 
@@ -45,7 +47,12 @@ def sections_with_weights(folder: Path) -> dict[str, Any]:
     """Sections of a scan's settings that name weights, of tiny networks, written to ``folder``."""
     checkpoint = folder / "trufor.safetensors"
     checkpoint.write_bytes(to_safetensors(tiny_network()))
-    return {"trufor": {"checkpoint": str(checkpoint)}}
+    origin = folder / "origin.safetensors"
+    origin.write_bytes(to_bytes(tiny_origin()))
+    return {
+        "trufor": {"checkpoint": str(checkpoint)},
+        "origin": {"weights": str(origin), "patches": 30},
+    }
 
 
 def _natural(height: int, width: int) -> Pixels:
