@@ -22,7 +22,7 @@ from forensics.localize.cells import cell_pixels, cell_sums, cells_at
 MAX_CELLS = 2_000_000
 """No image is segmented in more cells than this."""
 
-_ENOUGH_CELLS = 500_000  # beyond, cells are doubled where that costs no precision
+_ENOUGH_CELLS = 100_000  # beyond, cells are doubled where that costs no precision
 _SIDE_CELLS = 8  # fewest cells along the side of a superpixel
 _COMPACTNESS = 10.0  # the authors' weight of distance against colour (CIELAB units)
 _STIFFER = (1, 4, 16, 64)  # times that, where noise breaks up superpixels and most are merged

@@ -75,10 +75,10 @@ def test_large_images_have_larger_cells_that_carry_to_every_pixel() -> None:
     height, width = 699, 803
     rgb, inside = scene(height, width), disk(height, width)
     fine, coarse = superpixel_scales(rgb, segment_counts(height, width, (15, 64)))
-    assert (fine.cell, coarse.cell) == (1, 2)
-    assert coarse.labels.shape == (350, 402)
+    assert (fine.cell, coarse.cell) == (1, 4)
+    assert coarse.labels.shape == (175, 201)
     everywhere = coarse.at(1)
-    blown_up = coarse.labels.repeat_interleave(2, 0).repeat_interleave(2, 1)[:height, :width]
+    blown_up = coarse.labels.repeat_interleave(4, 0).repeat_interleave(4, 1)[:height, :width]
     assert torch.equal(everywhere, blown_up.long())
     rows = [*range(4, height, 8), height - 1]  # the centre of the last cell is moved inside
     assert torch.equal(coarse.at(8), everywhere[rows][:, [*range(4, width, 8), width - 1]])
