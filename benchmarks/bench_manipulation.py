@@ -1,0 +1,214 @@
+"""Time and memory of the manipulation network over a whole image, and of training one.
+
+    python -m benchmarks.bench_manipulation [--size 3000x2000] [--runs 3]
+
+The map of a 6-megapixel image at the detector's stride: the network run as convolutions, stage by
+stage, and the whole detector, with one thread and with one per core; against the network on
+patches, timed on some of the windows and multiplied by how many there are. Both give the same
+scores: the largest difference is reported. One process per number of threads; peak memory is that
+of the process while it examines. Training: seconds of an epoch of a binary task on made-up patches,
+and what the paper's small set (10800 + 10800 patches, 15 epochs) would take at that rate. Wall
+seconds are those to compare on a quiet machine; the load average says whether it was; on a busy one
+compare processor seconds of one thread. Writes benchmarks/results/manipulation.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.bench_residual import status_megabytes
+from benchmarks.machine import machine
+from forensics.detectors import Resources, Subject
+from forensics.manipulation import weights
+from forensics.manipulation.base import NetworkSettings
+from forensics.manipulation.codebook import soft_maps
+from forensics.manipulation.dense import dense_scores
+from forensics.manipulation.descriptor import HALF
+from forensics.manipulation.detector import ManipulationDetector, ManipulationSettings
+from forensics.manipulation.network import ALPHA, ResidualNetwork, normalised
+from forensics.manipulation.windows import Axis, pieces
+from forensics.records import Image, ManifestRow
+from forensics.train.manipulation.patches import Patches
+from forensics.train.manipulation.training import ManipulationTraining, TrainingSettings
+
+BATCH = 32  # patches of the patch-by-patch network
+STRIP = 40  # rows that the stages are timed on
+PAPER = 2 * 10800  # patches of the paper's small training set
+RESULT = Path(__file__).parent / "results" / "manipulation.json"
+
+
+def picture(size: str) -> torch.Tensor:
+    """uint8 (H, W): smooth, with noise and a part that has less of it."""
+    width, height = map(int, size.split("x"))
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    values = 120 + 60 * np.sin(x / 97) + 40 * np.cos(y / 61)
+    noise = rng.normal(0, 3, (height, width))
+    noise[height // 3 : height // 2, width // 4 : width // 2] /= 3
+    return torch.from_numpy((values + noise).clip(0, 255).astype(np.uint8))
+
+
+def timed(work: Callable[[], Any], runs: int) -> dict[str, float]:
+    """Median seconds, after one run that is not counted."""
+    work()
+    wall, processor = [], []
+    for _ in range(runs):
+        clock, cpu = time.perf_counter(), time.process_time()
+        work()
+        wall.append(time.perf_counter() - clock)
+        processor.append(time.process_time() - cpu)
+    return {"wall_s": statistics.median(wall), "processor_s": statistics.median(processor)}
+
+
+def measure(size: str, runs: int, windows: int, patches: int, threads: int) -> dict[str, Any]:
+    """In a process of its own."""
+    torch.set_num_threads(threads)
+    network, plane = weights.load().network, picture(size)
+    settings = ManipulationSettings()
+    window, stride = network.settings.window, settings.stride
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of loading
+    before = status_megabytes("VmRSS")
+    load = os.getloadavg()[0]
+    whole = timed(lambda: dense_scores(network, plane, stride), runs)
+    peak = status_megabytes("VmHWM")
+    detector = ManipulationDetector(settings, Resources(torch.device("cpu")))
+    image = Image(plane[..., None].repeat(1, 1, 3).numpy(), "PNG")
+    subject = Subject(ManifestRow("image", "image.png"), image)
+    return {
+        "load_average_before": load,
+        "dense": {**whole, "rss_before_gb": before / 1e3, "peak_rss_gb": peak / 1e3},
+        "stages": stages(network, plane, runs),
+        "detector": timed(lambda: detector.examine(subject), runs),
+        "patch_by_patch": patch_by_patch(network, plane, window, stride, windows),
+        "training": training(patches),
+    }
+
+
+@torch.inference_mode()
+def stages(network: ResidualNetwork, plane: torch.Tensor, runs: int) -> dict[str, Any]:
+    """Of the whole image, from strips of it: all four passes."""
+    strip = plane[: STRIP + 6]
+    factor = plane.shape[0] / STRIP
+    weight, _ = network.linear()
+    found: dict[str, dict[str, float]] = {}
+
+    def add(name: str, work: Callable[[], Any]) -> None:
+        for clock, seconds in timed(work, 3 * runs).items():
+            found.setdefault(name, {}).setdefault(clock, 0.0)
+            found[name][clock] += seconds * factor
+
+    for number, branch in enumerate(network.branches):
+        part = weight[:, number * HALF : (number + 1) * HALF]
+        for transposed in (False, True):
+            residuals = branch.residuals(normalised(strip)[None], transposed)[0, :, :STRIP]
+            book = (branch.codewords, branch.biases, ALPHA, part)
+            maps = soft_maps(residuals.flatten(1), *book).reshape(-1, *residuals.shape[1:])
+            add("residuals", partial(branch.residuals, normalised(strip)[None], transposed))
+            add("codewords and classes", partial(soft_maps, residuals.flatten(1), *book))
+            add("sums", partial(sums, maps, network.settings.window - 3))
+    return found
+
+
+def sums(maps: torch.Tensor, extent: int) -> torch.Tensor:
+    stride = ManipulationSettings().stride
+    return pieces(pieces(maps, extent, stride, 1), extent, stride, 2)
+
+
+@torch.inference_mode()
+def patch_by_patch(
+    network: ResidualNetwork, plane: torch.Tensor, window: int, stride: int, windows: int
+) -> dict[str, float]:
+    """The network on some windows, as if on all; and how far dense scores are from its."""
+    rows, columns = (Axis.of(size, window, stride) for size in plane.shape)
+    dense = dense_scores(network, plane, stride)
+    chosen = np.random.default_rng(0).integers((rows.count, columns.count), size=(windows, 2))
+    patches = torch.stack(
+        [
+            plane[y : y + window, x : x + window]
+            for y, x in (chosen * stride + (rows.first, columns.first)).tolist()
+        ]
+    )
+    clock, cpu = time.perf_counter(), time.process_time()
+    scores = torch.cat([network(part) for part in torch.split(patches, BATCH)])
+    wall, processor = time.perf_counter() - clock, time.process_time() - cpu
+    total = rows.count * columns.count
+    gap = (scores - dense[chosen[:, 0], chosen[:, 1]]).abs().max()
+    return {
+        "windows": total,
+        "windows_timed": windows,
+        "wall_s_extrapolated": wall * total / windows,
+        "processor_s_extrapolated": processor * total / windows,
+        "largest_score": float(scores.abs().max()),
+        "largest_difference_of_scores": float(gap),
+    }
+
+
+def training(count: int) -> dict[str, Any]:
+    """Seconds per epoch of a binary task, with every place of a patch and with every second."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, 128, 128), dtype=np.uint8)
+    patches = Patches(pixels, np.arange(count) % 2, np.array(["made up"] * count))
+    found: dict[str, Any] = {"patches": count}
+    for thinning in (1, 2):
+        settings = TrainingSettings(epochs=1, thinning=thinning)
+        network = ResidualNetwork(NetworkSettings(classes=("pristine", "blur-0.5")))
+        begun = ManipulationTraining(network, patches, settings)
+        clock, cpu = time.perf_counter(), time.process_time()
+        start = next(begun.epochs())
+        wall, processor = time.perf_counter() - clock, time.process_time() - cpu
+        found[f"thinning {thinning}"] = {
+            "wall_s_per_epoch": wall,
+            "processor_s_per_epoch": processor,
+            "loss": start.train_loss,
+            "paper_small_set_wall_minutes": wall / count * PAPER * 15 / 60,
+        }
+    return found
+
+
+def child(size: str, runs: int, windows: int, patches: int, threads: int) -> dict[str, Any]:
+    code = (
+        "import json; from benchmarks.bench_manipulation import measure; "
+        f"print(json.dumps(measure({size!r}, {runs}, {windows}, {patches}, {threads})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{threads} threads ended with {done.returncode}: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    print(f"{threads} threads", json.dumps(found), flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", default="3000x2000", help="width x height")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--windows", type=int, default=64, help="timed patch by patch")
+    parser.add_argument("--patches", type=int, default=360, help="trained on")
+    options = parser.parse_args()
+    result: dict[str, Any] = {
+        "what": f"residual network of 16 classes, one {options.size} image at the stride of scans",
+        **machine("torch", "numpy"),
+    }
+    for threads in dict.fromkeys((1, os.cpu_count() or 1)):
+        how = (options.runs, options.windows, options.patches)
+        found = child(options.size, *how, threads)
+        result[f"{threads} threads"] = found
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
