@@ -9,7 +9,8 @@ The truth is a manifest with ``label`` (forged or pristine), ``mask_uri``, ``sou
 forgery) and ``camera_id``. For a run it is joined by ``image_id``; what it leaves open, and all if
 there is none, is taken from the scan's own manifest. A study judges the images of the truth itself,
 in all variants it is asked for: ``prediction`` compares predictors on pristine photos,
-``localization`` compares ways to find forged pixels, ``manipulation`` trains networks and baselines
+``localization`` compares ways to find forged pixels, ``trufor`` compares TruFor's checkpoints on
+data sets (``source``), as they are and laundered, ``manipulation`` trains networks and baselines
 on pristine photos and compares how well they tell manipulated ones of other devices (it continues
 after a kill with the cells that are missing). Exit code 0: everything was compared; 1: shards,
 images, masks or cells are missing or damaged, or a variant judged no image, and the output says
@@ -24,6 +25,7 @@ from forensics.config import Settings
 from forensics.evaluate.scan import Border
 from forensics.evaluate.study.manipulation import ManipulationStudy
 from forensics.evaluate.study.settings import LocalizationStudy, PredictionStudy
+from forensics.evaluate.study.trufor import TruForStudy
 from forensics.records import UserError
 from jobs.cluster import PoolSettings
 from jobs.entry import run_job
@@ -39,6 +41,7 @@ class EvaluateJob(Settings):
     run: str | None = Field(None, description="URI of the run's folder, to evaluate a scan")
     prediction: PredictionStudy | None = Field(None, description="study of predictors")
     localization: LocalizationStudy | None = Field(None, description="study of localization")
+    trufor: TruForStudy | None = Field(None, description="study of TruFor's checkpoints")
     manipulation: ManipulationStudy | None = Field(None, description="study of manipulations")
     truth: str | None = Field(
         default=None, description="URI of the manifest of truth [the run's own]"
@@ -60,6 +63,7 @@ def evaluate(job: EvaluateJob) -> int:
         "run": job.run,
         "prediction": job.prediction,
         "localization": job.localization,
+        "trufor": job.trufor,
         "manipulation": job.manipulation,
     }
     given = [name for name, value in asked.items() if value is not None]
@@ -70,7 +74,7 @@ def evaluate(job: EvaluateJob) -> int:
         return evaluate_run(job, job.run)
     if job.manipulation is not None:
         return evaluate_manipulation(job, job.manipulation)
-    study = job.prediction or job.localization
+    study = job.prediction or job.localization or job.trufor
     if study is None:
         raise UserError("no study is given")
     return evaluate_study(job, study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,27 +21,31 @@ import ray
 from matplotlib.figure import Figure
 
 from forensics import storage
-from forensics.evaluate.scan import Border
 from forensics.evaluate.study import (
     figures,
     localization,
     localization_summary,
     prediction,
     prediction_summary,
+    trufor,
+    trufor_summary,
 )
 from forensics.evaluate.study.settings import LocalizationStudy, PredictionStudy
+from forensics.evaluate.study.trufor import Checkpoints, TruForStudy
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, Status, UserError
+from forensics.trufor.checkpoint import load_network
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
 from jobs.progress import Progress
-from jobs.tracking import Tracker, tracked
+from jobs.tracking import Tracker, store_uri, tracked
 from jobs.truth import read_truth
+from jobs.weights import resolved
 
 if TYPE_CHECKING:
     from jobs.evaluate import EvaluateJob
 
-Study = PredictionStudy | LocalizationStudy
+Study = PredictionStudy | LocalizationStudy | TruForStudy
 
 _QUEUED = 2  # images per worker, one at work and one waiting
 _RETRIES = 1  # of an image whose worker died
@@ -48,13 +53,44 @@ _REASONS = 10  # printed
 _BATCH = 1000  # MLflow's limit of metrics per call
 
 
+class Tools(Protocol):
+    """What images are judged with, as the driver found it: small, hashable, and the same later."""
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Digests by name."""
+
+    def open(self, device: str) -> Any:
+        """The loaded tools. Raises `UserError` where they changed meanwhile."""
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """A library of camera models."""
+
+    models: str  # URI
+    version: str  # digest of the library
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"camera_models": self.version}
+
+    def open(self, device: str) -> CameraLibrary:
+        library = CameraLibrary(self.models, device)
+        if library.digest != self.version:
+            raise UserError(f"the camera models in {self.models} changed while they were in use")
+        return library
+
+
 @dataclass(frozen=True)
 class _Kind:
-    """What the two studies have in common."""
+    """What the studies have in common."""
 
     name: str
+    group: str  # column of the table: what numbers are of, beside the variant
+    tools: Tools
     schema: pa.Schema
-    evaluate_image: Callable[[ManifestRow, CameraLibrary, str], pa.Table]
+    evaluate_image: Callable[[ManifestRow, Any, str], pa.Table]
     abstain: Callable[[ManifestRow, Exception], pa.Table]
     summarise: Callable[[pa.Table, int], dict[str, Any]]
     table: Callable[[Mapping[str, Any]], pa.Table]
@@ -69,24 +105,24 @@ def evaluate_study(job: EvaluateJob, study: Study) -> int:
     rows = sorted(read_truth(job.truth).values(), key=lambda r: (r.camera_id or "", r.image_id))
     if not rows:
         raise UserError(f"{job.truth} names no image")
-    version = CameraLibrary(study.camera_models).digest
-    kind = _kind(study, job.border)
     output = job.output
+    kind = _kind(study, job)
     with (
         tracked("evaluate", job, job.tracking, output) as tracker,
         connected(job.pool) as pool,
         tempfile.TemporaryDirectory() as folder,
     ):
-        tracker.tags({"forensics.study": kind.name, "forensics.camera_models": version})
+        tags = {"study": kind.name, **kind.tools.identity}
+        tracker.tags({f"forensics.{name}": value for name, value in tags.items()})
         path = str(Path(folder) / "study.parquet")
-        tables = _examined(rows, study.camera_models, version, kind, pool)
+        tables = _examined(rows, kind, pool)
         _write_records(tables, path, len(rows), kind.schema)
         records = pq.read_table(path)
         summary = {
             "study": kind.name,
             "settings": study.model_dump(mode="json"),
             "truth": {"uri": job.truth, "rows": len(rows)},
-            "camera_models": version,
+            **kind.tools.identity,
             **kind.summarise(records, study.seed),
         }
         text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
@@ -104,10 +140,26 @@ def evaluate_study(job: EvaluateJob, study: Study) -> int:
     return OK if _whole(summary) else INCOMPLETE
 
 
-def _kind(study: Study, border: Border) -> _Kind:
+def _kind(study: Study, job: EvaluateJob) -> _Kind:
+    if isinstance(study, TruForStudy):
+        return _Kind(
+            "trufor",
+            "source",
+            _checkpoints(study, job),
+            trufor.RECORDS,
+            partial(trufor.evaluate_image, study),
+            partial(trufor.abstain, study),
+            trufor_summary.summarise,
+            trufor_summary.table,
+            trufor_summary.lines,
+            trufor_summary.figures,
+        )
+    cameras = Cameras(study.camera_models, CameraLibrary(study.camera_models).digest)
     if isinstance(study, PredictionStudy):
         return _Kind(
             "prediction",
+            "camera_id",
+            cameras,
             prediction.RECORDS,
             partial(prediction.evaluate_image, study),
             partial(prediction.abstain, study),
@@ -118,8 +170,10 @@ def _kind(study: Study, border: Border) -> _Kind:
         )
     return _Kind(
         "localization",
+        "camera_id",
+        cameras,
         localization.RECORDS,
-        partial(localization.evaluate_image, study, border),
+        partial(localization.evaluate_image, study, job.border),
         partial(localization.abstain, study),
         localization_summary.summarise,
         localization_summary.table,
@@ -128,9 +182,20 @@ def _kind(study: Study, border: Border) -> _Kind:
     )
 
 
-def _examined(
-    rows: Iterable[ManifestRow], models: str, version: str, kind: _Kind, pool: Pool
-) -> Iterator[pa.Table]:
+def _checkpoints(study: TruForStudy, job: EvaluateJob) -> Checkpoints:
+    """The files of the weights, looked at before workers start."""
+    output = str(job.output)
+    store = store_uri(job.tracking, output)
+    found = resolved(study, store, storage.join(output, "weights")).checkpoints
+    files = []
+    for name, uri in found.items():
+        data = storage.read(uri)
+        load_network(data, uri)
+        files.append((name, uri, hashlib.sha256(data).hexdigest()))
+    return Checkpoints(tuple(files), study.precision)
+
+
+def _examined(rows: Iterable[ManifestRow], kind: _Kind, pool: Pool) -> Iterator[pa.Table]:
     """Records of the images, in their order; a few images are at work at any time."""
     device = "cuda" if pool.gpus_per_worker else "cpu"
     task = ray.remote(
@@ -139,7 +204,7 @@ def _examined(
     waiting, running = iter(rows), deque[tuple[ManifestRow, Any]]()
     while True:
         for row in islice(waiting, _QUEUED * pool.workers - len(running)):
-            parts = (kind.evaluate_image, kind.abstain, models, version, device)
+            parts = (kind.evaluate_image, kind.abstain, kind.tools, device)
             running.append((row, task.remote(row, *parts)))
         if not running:
             return
@@ -152,26 +217,22 @@ def _examined(
 
 def _evaluate_image(
     row: ManifestRow,
-    evaluate_image: Callable[[ManifestRow, CameraLibrary, str], pa.Table],
+    evaluate_image: Callable[[ManifestRow, Any, str], pa.Table],
     abstain: Callable[[ManifestRow, Exception], pa.Table],
-    models: str,
-    version: str,
+    tools: Tools,
     device: str,
 ) -> pa.Table:
     try:
-        library = _library(models, version, device)
+        opened = _opened(tools, device)
     except Exception as error:
         return abstain(row, error)
-    return evaluate_image(row, library, device)
+    return evaluate_image(row, opened, device)
 
 
 @lru_cache(maxsize=1)
-def _library(models: str, version: str, device: str) -> CameraLibrary:
-    """``version`` is the digest of the library as the job found it."""
-    library = CameraLibrary(models, device)
-    if library.digest != version:
-        raise UserError(f"the camera models in {models} changed while they were in use")
-    return library
+def _opened(tools: Tools, device: str) -> Any:
+    """Kept by a worker from image to image."""
+    return tools.open(device)
 
 
 def _write_records(tables: Iterable[pa.Table], path: str, images: int, schema: pa.Schema) -> None:
@@ -188,7 +249,7 @@ def _track(
     """Metrics, the table and the figures."""
     numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     metrics = {
-        re.sub(r"[^\w\-. /]", "_", f"{number}.{row['variant']}.{row['camera_id']}"): row[number]
+        re.sub(r"[^\w\-. /]", "_", f"{number}.{row['variant']}.{row[kind.group]}"): row[number]
         for row in table.to_pylist()
         for number in numbers
         if row[number] is not None

@@ -20,7 +20,6 @@ from forensics.evaluate.scan import THRESHOLDS
 from forensics.evaluate.study import localization, localization_summary, prediction
 from forensics.evaluate.study.settings import LocalizationStudy, PredictionStudy
 from forensics.manifest import write_manifest
-from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, UserError
 from jobs import studies
 from jobs.cluster import Pool, PoolSettings
@@ -176,11 +175,9 @@ def die(*_: object) -> None:
 
 def test_an_image_that_kills_its_worker_has_its_rows(archive: Path, tmp_path: Path) -> None:
     study = locate(archive)
-    kind = replace(studies._kind(study, "count"), evaluate_image=die)
-    models = str(archive / "models")
-    version = CameraLibrary(models).digest
+    kind = replace(studies._kind(study, job(archive, tmp_path)), evaluate_image=die)
     pool = Pool(workers=1, cpus_per_worker=1.0, gpus_per_worker=0.0)
-    [table] = studies._examined([ManifestRow("x", "x.png")], models, version, kind, pool)
+    [table] = studies._examined([ManifestRow("x", "x.png")], kind, pool)
     found = table.to_pylist()
     assert [(r["image_id"], r["status"], r["strategy"]) for r in found] == [
         ("x", "failed", "sw-ss"),
@@ -189,16 +186,12 @@ def test_an_image_that_kills_its_worker_has_its_rows(archive: Path, tmp_path: Pa
     assert "WorkerCrashedError" in found[0]["reason"]
 
 
-def test_models_that_change_meanwhile_are_refused(archive: Path) -> None:
+def test_models_that_change_meanwhile_are_refused(archive: Path, tmp_path: Path) -> None:
     study = locate(archive, strategies=("sw-ss",))
-    kind = studies._kind(study, "count")
+    kind = studies._kind(study, job(archive, tmp_path))
+    tools = studies.Cameras(study.camera_models, "another digest")
     found = studies._evaluate_image(
-        ManifestRow("x", "x.png"),
-        kind.evaluate_image,
-        kind.abstain,
-        study.camera_models,
-        "another digest",
-        "cpu",
+        ManifestRow("x", "x.png"), kind.evaluate_image, kind.abstain, tools, "cpu"
     )
     assert "changed while they were in use" in found["reason"].to_pylist()[0]
 
@@ -206,7 +199,7 @@ def test_models_that_change_meanwhile_are_refused(archive: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (lambda study: {}, "exactly one of run, prediction, localization, manipulation; none"),
+        (lambda study: {}, "exactly one of run, prediction, localization, trufor, manip"),
         (lambda study: {"run": "r", "localization": study}, "run and localization are given"),
         (lambda study: {"localization": study, "truth": None}, "a study needs truth"),
         (lambda study: {"localization": study, "output": None}, "a study needs truth"),
