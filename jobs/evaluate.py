@@ -11,8 +11,9 @@ there is none, is taken from the scan's own manifest. A study judges the images 
 in all variants it is asked for: ``prediction`` compares predictors on pristine photos,
 ``localization`` compares ways to find forged pixels, ``trufor`` compares TruFor's checkpoints on
 data sets (``source``), as they are and laundered, ``manipulation`` trains networks and baselines
-on pristine photos and compares how well they tell manipulated ones of other devices (it continues
-after a kill with the cells that are missing). Exit code 0: everything was compared; 1: shards,
+on pristine photos and compares how well they tell manipulated ones of other devices, ``origin``
+does so for images of several origins (``label``) from other sources (both continue after a kill
+with the cells that are missing). Exit code 0: everything was compared; 1: shards,
 images, masks or cells are missing or damaged, or a variant judged no image, and the output says
 which; 2: bad input, nothing was written.
 """
@@ -24,6 +25,7 @@ from pydantic import Field
 from forensics.config import Settings
 from forensics.evaluate.scan import Border
 from forensics.evaluate.study.manipulation import ManipulationStudy
+from forensics.evaluate.study.origin import OriginStudy
 from forensics.evaluate.study.settings import LocalizationStudy, PredictionStudy
 from forensics.evaluate.study.trufor import TruForStudy
 from forensics.records import UserError
@@ -31,6 +33,7 @@ from jobs.cluster import PoolSettings
 from jobs.entry import run_job
 from jobs.evaluate_run import evaluate_run
 from jobs.manipulation_study import evaluate_manipulation
+from jobs.origin_study import evaluate_origin
 from jobs.studies import evaluate_study
 from jobs.tracking import TrackingSettings
 
@@ -43,6 +46,7 @@ class EvaluateJob(Settings):
     localization: LocalizationStudy | None = Field(None, description="study of localization")
     trufor: TruForStudy | None = Field(None, description="study of TruFor's checkpoints")
     manipulation: ManipulationStudy | None = Field(None, description="study of manipulations")
+    origin: OriginStudy | None = Field(None, description="study of the origin of images")
     truth: str | None = Field(
         default=None, description="URI of the manifest of truth [the run's own]"
     )
@@ -65,6 +69,7 @@ def evaluate(job: EvaluateJob) -> int:
         "localization": job.localization,
         "trufor": job.trufor,
         "manipulation": job.manipulation,
+        "origin": job.origin,
     }
     given = [name for name, value in asked.items() if value is not None]
     if len(given) != 1:
@@ -74,6 +79,8 @@ def evaluate(job: EvaluateJob) -> int:
         return evaluate_run(job, job.run)
     if job.manipulation is not None:
         return evaluate_manipulation(job, job.manipulation)
+    if job.origin is not None:
+        return evaluate_origin(job, job.origin)
     study = job.prediction or job.localization or job.trufor
     if study is None:
         raise UserError("no study is given")

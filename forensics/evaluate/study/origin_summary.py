@@ -1,0 +1,156 @@
+"""Records of the study of the origin to Table 1, Table 2 and the points of Fig. 5."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from forensics.evaluate.study import statistics
+from forensics.evaluate.study.outcomes import shown
+from forensics.origin.filters import CHANNELS, channel_variances
+from forensics.records import Status
+
+NAMES = {
+    "ada": "CNN (ada)",
+    "vgg": "CNN (vgg)",
+    "histogram": "difference histograms",
+    "saturation": "saturation",
+    "cooccurrence": "colour co-occurrence",
+}
+ORIGINAL = "original"
+
+TABLE = pa.schema(
+    [
+        ("method", pa.string()),
+        ("levelled", pa.bool_()),
+        ("operation", pa.string()),
+        ("images", pa.int64()),
+        ("patch_accuracy", pa.float64()),
+        ("accuracy", pa.float64()),
+        ("low", pa.float64()),  # 95 % interval of the accuracy, over images
+        ("high", pa.float64()),
+        ("balanced_accuracy", pa.float64()),  # mean of the classes' recalls
+        ("patch_balanced_accuracy", pa.float64()),
+    ]
+)
+
+
+def summarise(
+    cells: Sequence[Mapping[str, Any]], classes: Sequence[str], seed: int = 0
+) -> dict[str, Any]:
+    """Summary, ready for JSON.
+
+    Args:
+        cells: results of `origin.evaluate_cell`.
+        classes: labels in order.
+        seed: of the intervals.
+
+    Returns:
+        ``rows``: per method, levelled or not, and operation ``images``, ``patch_accuracy``,
+        ``accuracy`` of images (most votes) with its 95 % ``interval`` over images, the same with
+        all classes alike (``balanced_accuracy``, ``patch_balanced_accuracy``), ``recall`` of each
+        class and ``confusion`` (rows: true classes). ``filters``: per network and channel the
+        variance of the first layer's weights, mean over the folds. ``seconds`` of learning per
+        method, sum over its cells; ``status`` and ``reasons`` count records.
+    """
+    groups: dict[tuple[str, bool, str], list[Mapping[str, Any]]] = defaultdict(list)
+    status: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    for cell in cells:
+        for record in cell["records"]:
+            groups[record["method"], record["levelled"], record["operation"]].append(record)
+            status[record["status"]] += 1
+            if record["reason"]:
+                reasons[record["reason"]] += 1
+        if cell["records"] and cell["seconds"] is not None:
+            seconds[cell["records"][0]["method"]] += cell["seconds"]
+    rows = [
+        {
+            "method": method,
+            "levelled": levelled,
+            "operation": operation,
+            **_numbers(records, classes, seed),
+        }
+        for (method, levelled, operation), records in groups.items()
+    ]
+    return {
+        "classes": list(classes),
+        "rows": rows,
+        "filters": _filters(cells),
+        "seconds": dict(seconds),
+        "status": dict(sorted(status.items())),
+        "reasons": dict(reasons.most_common()),
+    }
+
+
+def table(summary: Mapping[str, Any]) -> pa.Table:
+    """The rows of the summary (schema ``TABLE``)."""
+    rows = []
+    for row in summary["rows"]:
+        low, high = row["interval"] or (None, None)
+        rows.append({**row, "low": low, "high": high})
+    return pa.Table.from_pylist(rows, schema=TABLE)
+
+
+def lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """The summary for people: Table 1, then what operations do, then Table 2."""
+    yield f"{'accuracy':<23} {'images':>9} {'n':>5}  patches  images  classes alike   95 %"
+    for row in summary["rows"]:
+        low, high = row["interval"] or (None, None)
+        what = "levelled" if row["levelled"] else "as found"
+        if row["operation"] != ORIGINAL:
+            what = row["operation"]
+        yield (
+            f"{NAMES[row['method']]:<23} {what:>15} {row['images']:5d}  "
+            f"{shown(row['patch_accuracy'])}   {shown(row['accuracy'])}   "
+            f"{shown(row['balanced_accuracy'])}   {shown(low)} to {shown(high)}"
+        )
+    for name, variances in summary["filters"].items():
+        parts = ", ".join(f"{c} {v:.5f}" for c, v in zip(CHANNELS, variances, strict=True))
+        yield f"variance of the first layer's weights, {name}: {parts}"
+
+
+def _numbers(
+    records: Sequence[Mapping[str, Any]], classes: Sequence[str], seed: int
+) -> dict[str, Any]:
+    judged = [r for r in records if r["status"] == Status.OK]
+    right = np.array([r["said"] == r["label"] for r in judged], np.float64)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    patches: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for record in judged:
+        confusion[classes.index(record["label"]), classes.index(record["said"])] += 1
+        patches[record["label"]].append((record["patches_right"], record["patches"]))
+    totals = {label: np.sum(counts, 0) for label, counts in patches.items()}
+    hits, n = np.sum(list(totals.values()), 0) if totals else (0, 0)
+    recall = {
+        label: float(confusion[k, k] / confusion[k].sum())
+        for k, label in enumerate(classes)
+        if confusion[k].sum()
+    }
+    return {
+        "images": len(judged),
+        "patch_accuracy": float(hits / n) if n else None,
+        "accuracy": float(right.mean()) if judged else None,
+        "interval": statistics.mean_interval(right, seed) if judged else None,
+        "balanced_accuracy": float(np.mean(list(recall.values()))) if recall else None,
+        "patch_balanced_accuracy": (
+            float(np.mean([hits / n for hits, n in totals.values()])) if totals else None
+        ),
+        "recall": recall,
+        "confusion": confusion.tolist(),
+    }
+
+
+def _filters(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for cell in cells:
+        if cell["filters"] is not None and cell["records"]:
+            first = cell["records"][0]
+            name = f"{first['method']}, {'levelled' if first['levelled'] else 'as found'}"
+            found[name].append(channel_variances(np.array(cell["filters"], np.float32)))
+    return {name: np.mean(values, 0).tolist() for name, values in found.items()}

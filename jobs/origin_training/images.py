@@ -1,0 +1,114 @@
+"""Images of known origin, levelled and with their patches drawn, by Ray tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from forensics.decode import decode
+from forensics.origin.level import LevelSettings, compressed_harder
+from forensics.origin.patches import PatchSettings
+from forensics.records import ManifestRow, UserError, explain
+from forensics.scan import fetch
+from forensics.train.origin.images import OriginImage, prepare
+from jobs.cameras import Skipped
+from jobs.progress import Progress
+
+NAMELESS = "(unknown)"
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What becomes of an image on its way to the network."""
+
+    classes: tuple[str, ...]
+    patches: PatchSettings
+    level: LevelSettings | None
+    seed: int
+    max_megapixels: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What can be learned from, in the order of the manifest, and why the rest cannot."""
+
+    images: tuple[Any, ...]  # references of `OriginImage`
+    rows: tuple[ManifestRow, ...]  # theirs
+    skipped: tuple[Skipped, ...]
+    harder: tuple[str, ...]  # ids of images that levelling may not hide the compression of
+
+    def of(self, folds: NDArray[np.int64], fold: int, *, tested: bool) -> list[Any]:
+        """References of the images of one fold, or of all the others."""
+        return [self.images[k] for k in np.flatnonzero((folds == fold) == tested)]
+
+
+def classes_of(rows: Sequence[ManifestRow], natural: str) -> tuple[str, ...]:
+    """The labels that occur, that of photographs first, the others by name.
+
+    Raises `UserError` for fewer than two.
+    """
+    labels = sorted({row.label for row in rows if row.label is not None})
+    if len(labels) < 2:
+        named = ", ".join(labels) or "none"
+        raise UserError(
+            f"the manifest's labels name the classes; two or more are needed, there is {named}"
+        )
+    return tuple(sorted(labels, key=lambda label: label != natural))
+
+
+def source_of(row: ManifestRow) -> str:
+    """The collection that an image is from: its source, or else its camera.
+
+    Images of which neither is known may be of one source, so they count as one.
+    """
+    return row.source or row.camera_id or NAMELESS
+
+
+def prepare_images(rows: Sequence[ManifestRow], settings: ImageSettings) -> Prepared:
+    """Level the images and draw their patches; they stay in the object store."""
+    made = [prepared.remote(row, settings) for row in rows]
+    left = [outcome for _, outcome in made]
+    with Progress(total=len(rows), unit="images prepared") as progress:
+        while left:
+            _, left = ray.wait(left, fetch_local=False)
+            progress.add(1)
+    outcomes = ray.get([outcome for _, outcome in made])
+    kept = [k for k, (skipped, _) in enumerate(outcomes) if skipped is None]
+    return Prepared(
+        tuple(made[k][0] for k in kept),
+        tuple(rows[k] for k in kept),
+        tuple(skipped for skipped, _ in outcomes if skipped is not None),
+        tuple(rows[k].image_id for k in kept if outcomes[k][1]),
+    )
+
+
+@ray.remote(num_cpus=1, num_returns=2)  # type: ignore[untyped-decorator]
+def prepared(
+    row: ManifestRow, settings: ImageSettings
+) -> tuple[OriginImage | None, tuple[Skipped | None, bool]]:
+    """One image, or why there is none; and whether it was compressed harder before."""
+    try:
+        if row.label not in settings.classes:
+            raise UserError(f"its label is {row.label!r}, which names no class")
+        evidence = fetch(row)
+        if row.sha256 is not None and row.sha256.lower() != evidence.sha256:
+            raise UserError(f"the file has changed: the manifest gives SHA-256 {row.sha256}")
+        found = decode(evidence.data, max_megapixels=settings.max_megapixels)
+        image = prepare(
+            row.image_id,
+            source_of(row),
+            settings.classes.index(row.label),
+            found.pixels,
+            settings.patches,
+            settings.level,
+            settings.seed,
+        )
+    except Exception as error:
+        return None, (Skipped(row.image_id, explain(error)), False)
+    harder = settings.level is not None and compressed_harder(found.jpeg_quality, settings.level)
+    return image, (None, harder)

@@ -1,0 +1,108 @@
+"""The study of the origin end to end, with a real Ray and a real MLflow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from forensics.config import load
+from forensics.evaluate.study import origin
+from forensics.records import UserError
+from jobs import origin_study
+from jobs.entry import INCOMPLETE, OK
+from jobs.evaluate import EvaluateJob, evaluate
+from tests.jobs.origin_images import SMALL, origin_manifest
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return origin_manifest(tmp_path_factory.mktemp("images"))
+
+
+def study(truth: str, output: Path, store: str, **more: Any) -> int:
+    given = {
+        "truth": truth,
+        "output": output,
+        "tracking.uri": store,
+        "tracking.experiment": output.parent.name,
+        "pool.workers": 2,
+        "origin.folds": 2,
+        **{f"origin.{name}": value for name, value in SMALL.items()},
+        **more,
+    }
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return evaluate(load(EvaluateJob, None, words))
+
+
+def test_table_and_figures(truth: str, tmp_path: Path, store: str) -> None:
+    output = tmp_path / "study"
+    more = {"origin.methods": "ada,saturation", "origin.jpeg_qualities": 50}
+    assert study(truth, output, store, **more) == OK
+    summary = json.loads((output / "summary.json").read_text())
+    rows = {(r["method"], r["levelled"], r["operation"]): r for r in summary["rows"]}
+    assert set(rows) == {
+        (method, levelled, operation)
+        for method in ("ada", "saturation")
+        for levelled, operation in ((True, "original"), (True, "jpeg-50"), (False, "original"))
+    }
+    assert all(row["images"] == 12 for row in rows.values())  # each tested once
+    assert summary["images"] == {"npi": 4, "cgg": 4, "dgi": 4}
+    assert set(summary["folds"].values()) == {0, 1}
+    assert set(summary["filters"]) == {"ada, levelled", "ada, as found"}
+    records = pq.read_table(output / "study.parquet")
+    assert records.schema.equals(origin.RECORDS)
+    assert records.num_rows == 6 * 12
+    for row in records.to_pylist():
+        assert summary["folds"][row["source"]] == row["fold"]
+    assert not (output / ".training").exists()
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name(tmp_path.name)
+    assert experiment is not None
+    [run] = client.search_runs([experiment.experiment_id])
+    assert "accuracy.ada.levelled.jpeg-50" in run.data.metrics
+    artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
+    found = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*.*")}
+    assert {"robustness.png", "filters/ada-levelled-fold0.png"} <= found
+    assert {"confusion/ada-levelled.png", "confusion/saturation-as-found.png"} <= found
+
+
+def test_cells_that_were_made_are_not_made_again(
+    truth: str, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "study"
+    more = {"origin.methods": "saturation", "origin.levelled": "true"}
+    made: list[str] = []
+
+    def broken(study: Any, cell: Any, classes: Any, training: Any, testing: Any, _: str) -> Any:
+        import ray
+
+        if cell.fold == 1:
+            return origin.abstain(study, cell, classes, ray.get(testing), ValueError("broken"))
+        return origin.evaluate_cell(study, cell, classes, ray.get(training), ray.get(testing))
+
+    monkeypatch.setattr(origin_study, "_evaluate", broken)
+    monkeypatch.setattr(origin_study.Journal, "close", lambda _: None)
+    assert study(truth, output, store, **more) == INCOMPLETE
+    monkeypatch.undo()
+    whole = origin_study._made
+    monkeypatch.setattr(
+        origin_study,
+        "_made",
+        lambda s, cells, *rest: (made.extend(c.name for c in cells), whole(s, cells, *rest))[1],
+    )
+    assert study(truth, output, store, **more) == OK
+    assert made == ["saturation_levelled_fold1"]
+
+
+def test_what_cannot_be_studied_is_refused(truth: str, tmp_path: Path, store: str) -> None:
+    with pytest.raises(UserError, match="no image is labelled 'photo'"):
+        study(truth, tmp_path / "a", store, **{"origin.natural": "photo"})
+    with pytest.raises(UserError, match="exactly one of"):
+        study(truth, tmp_path / "a", store, run="somewhere")
