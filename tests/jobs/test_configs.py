@@ -17,6 +17,7 @@ from forensics.manipulation import weights
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, UserError
 from forensics.run import load_document
+from forensics.trufor.checkpoint import to_safetensors
 from forensics.trufor.predictor import TruFor
 from jobs.camera_model import CameraModelJob, camera_model
 from jobs.demo import DemoJob, demo
@@ -33,6 +34,7 @@ from jobs.train_trufor import TrainTruForJob, train_trufor
 from tests.conftest import ROOT
 from tests.evaluate.study.archive import at_qualities, put_model
 from tests.jobs.test_pipeline import SETTINGS, check
+from tests.trufor.networks import tiny_network
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -64,6 +66,12 @@ JOBS |= dict.fromkeys(TRUFOR, (TrainTruForJob, train_trufor))
 MANIPULATION = ["train_manipulation", "train_manipulation_cpu"]
 JOBS |= dict.fromkeys(MANIPULATION, (TrainManipulationJob, train_manipulation))
 JOBS["evaluate_manipulation"] = (EvaluateJob, evaluate)
+TRUFOR_STUDIES = {  # tables of the paper -> variants
+    "evaluate_trufor": 1,
+    "evaluate_trufor_laundered": 2,
+    "evaluate_trufor_ablations": 18,
+}
+JOBS |= dict.fromkeys(TRUFOR_STUDIES, (EvaluateJob, evaluate))
 TRUFOR_SHAPE = {
     "encoder.widths": [8, 8, 16, 16],
     "encoder.depths": [1, 1, 1, 1],
@@ -203,6 +211,26 @@ def test_trufor_from_photos_and_their_forgeries(
     localization = {"start.checkpoint": tmp_path / "trufor-localization.safetensors"}
     assert run(f"train_trufor_3{kind}", manifest=truth, **small, **rest, **localization) == OK
     assert TruFor.from_checkpoint(str(tmp_path / "trufor.safetensors")).min_side <= 64
+
+
+@pytest.mark.parametrize("name", TRUFOR_STUDIES)
+def test_a_study_of_trufor(forged: Path, tmp_path: Path, store: str, name: str) -> None:
+    loaded = settings(name)
+    assert isinstance(loaded, EvaluateJob)
+    assert loaded.trufor is not None
+    network = tmp_path / "tiny.safetensors"
+    network.write_bytes(to_safetensors(tiny_network()))
+    changes = {
+        "truth": forged / "truth.parquet",
+        "output": tmp_path / "study",
+        "tracking.uri": store,
+        "pool.workers": 2,
+        "trufor.checkpoints": json.dumps(dict.fromkeys(loaded.trufor.checkpoints, str(network))),
+    }
+    assert run(name, **changes) == OK
+    variants = json.loads((tmp_path / "study" / "summary.json").read_text())["variants"]
+    assert len(variants) == TRUFOR_STUDIES[name]
+    assert all(variant["judged"] for variant in variants)
 
 
 @pytest.mark.parametrize("name", MANIPULATION)
