@@ -171,7 +171,11 @@ class _Child:
                 if self._process.poll() is not None:
                     return _Death(Status.FAILED, f"{self._end()} on this image")
                 if time.monotonic() >= deadline:
-                    return _Death(Status.TIMEOUT, f"took longer than {limit:g} s and was stopped")
+                    return _Death(
+                        Status.TIMEOUT,
+                        f"took longer than {limit:g} s and was stopped "
+                        "(setting limits.timeout_seconds)",
+                    )
                 if self._rss() - self._idle_bytes > self._limits.memory_gib * GIB:
                     return _Death(
                         Status.FAILED,

@@ -32,7 +32,8 @@ from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.progress import Progress
 from jobs.shards import Unit, scan_shards
-from jobs.tracking import Tracker, TrackingSettings, tracked
+from jobs.tracking import Tracker, TrackingSettings, store_uri, tracked
+from jobs.weights import resolved
 
 METRIC_SECONDS = 5.0
 
@@ -60,7 +61,9 @@ class ScanJob(ScanSettings):
 def scan(job: ScanJob) -> int:
     """Run the scan; returns the exit code."""
     settings = ScanSettings(**{name: getattr(job, name) for name in ScanSettings.model_fields})
-    detectors = build_detectors(settings, torch.device("cpu"))
+    store = store_uri(job.tracking, job.output)
+    usable = resolved(settings, store, storage.join(job.output, "weights"))
+    detectors = build_detectors(usable, torch.device("cpu"))
     with Lease(job.output) as lease:
         run = _open(job, settings, identities(detectors))
         del detectors
@@ -71,7 +74,7 @@ def scan(job: ScanJob) -> int:
             connected(job.pool) as pool,
         ):
             tracker.tags({"forensics.output": job.output, "forensics.digest": run.digest})
-            _work(run, settings, job, units, pool, tracker, lease)
+            _work(run, usable, job, units, pool, tracker, lease)
             return _finish(run, tracker)
 
 

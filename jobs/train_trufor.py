@@ -15,6 +15,7 @@ trained; 1: it is not, and the output says why; 2: bad input.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from forensics.train.trufor.settings import ContrastiveSettings, SupervisedSetti
 from forensics.trufor.model import TruForSettings
 from jobs.cluster import Pool, PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
-from jobs.tracking import Tracker, TrackingSettings, tracked
+from jobs.tracking import Tracker, TrackingSettings, store_uri, tracked
 from jobs.training.course import Course
 from jobs.training.journal import Journal
 from jobs.training.run import Epoch, Workers, run_training
@@ -37,6 +38,7 @@ from jobs.trufor_training.data import Usable, usable_images, usable_photos
 from jobs.trufor_training.loop import train_loop
 from jobs.trufor_training.outcome import NAMES, keep
 from jobs.trufor_training.start import StartSettings, starting_weights
+from jobs.weights import resolved
 
 
 class TrainTruForJob(Settings):
@@ -67,7 +69,9 @@ class TrainTruForJob(Settings):
 def train_trufor(job: TrainTruForJob) -> int:
     """Train the network; returns the exit code."""
     rows = sorted(manifest.read(job.manifest), key=lambda row: row.image_id)
-    weights = starting_weights(job.phase, job.start, job.network, job.settings.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        start = resolved(job.start, store_uri(job.tracking, job.output), folder)
+        weights = starting_weights(job.phase, start, job.network, job.settings.seed)
     journal = Journal.open(job.output, _digest(job, rows, weights))
     with (
         tracked("train_trufor", job, job.tracking, job.output, journal.key) as tracker,

@@ -26,7 +26,9 @@ class TruForDetectorSettings(Settings):
     """Forgery detection and localization by TruFor."""
 
     checkpoint: str | None = Field(
-        default=None, description="weights: path or s3:// URI of trufor.pth.tar or of our own file"
+        default=None,
+        description="weights: path or s3:// URI of trufor.pth.tar or of our own file; in jobs also "
+        "models:/name/version",
     )
     precision: Precision = Field(
         default="float32",

@@ -22,8 +22,8 @@ from forensics.trufor.noiseprint import Noiseprint
 
 
 class StartSettings(Settings):
-    """Files with weights, as URIs; what is not given starts at random, Noiseprint++ at a high-pass
-    residual."""
+    """Files with weights, as URIs or ``models:/name/version``; what is not given starts at random,
+    Noiseprint++ at a high-pass residual."""
 
     checkpoint: str | None = Field(
         None, description="phase 1: a Noiseprint++; else a whole network, for 3 that of phase 2"

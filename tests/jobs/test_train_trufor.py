@@ -169,10 +169,17 @@ def test_the_registered_network_says_what_the_file_says(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("phase", WEIGHTS)
 def test_a_killed_job_continues_at_the_next_epoch(
-    trained: Path, tmp_path: Path, store: str
+    trained: Path, tmp_path: Path, store: str, phase: int
 ) -> None:
-    arguments = settings(tmp_path, 1, str(trained / "manifest.parquet"), store)
+    images = trained / ("manifest.parquet" if phase == 1 else "forged/truth.parquet")
+    begin = {
+        1: {},
+        2: {"start.noiseprint": trained / "out" / "noiseprint.safetensors"},
+        3: {"start.checkpoint": trained / "out" / "trufor-localization.safetensors"},
+    }[phase]
+    arguments = settings(tmp_path, phase, str(images), store, **begin)
     checkpoints = tmp_path / "out" / ".training"
     process = start("jobs.train_trufor", *arguments)
     end = time.monotonic() + 300
@@ -182,7 +189,8 @@ def test_a_killed_job_continues_at_the_next_epoch(
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (tmp_path / "out" / "noiseprint.safetensors").exists()
+    name = f"{WEIGHTS[phase]}.safetensors"
+    assert not (tmp_path / "out" / name).exists()
     [snapshot] = checkpoints.rglob("checkpoint_manager_snapshot.json")
     [kept] = json.loads(snapshot.read_text())["checkpoint_results"]
     done = kept["metrics"]["number"]
@@ -190,9 +198,9 @@ def test_a_killed_job_continues_at_the_next_epoch(
     process = start("jobs.train_trufor", *arguments)
     out, _ = process.communicate(timeout=400)
     assert process.returncode == OK, out
-    assert f"epoch {done}/3" not in out
+    assert f"{WEIGHTS[phase]}: epoch {done}/" not in out
     # the same, bit for bit, as the training that was never interrupted
-    one, other = (f / "out" / "noiseprint.safetensors" for f in (tmp_path, trained))
+    one, other = (folder / "out" / name for folder in (tmp_path, trained))
     assert one.read_bytes() == other.read_bytes()
     assert not checkpoints.exists()
 

@@ -57,7 +57,7 @@ class TruForStudy(Settings):
     """How well TruFor's checkpoints detect and localize, on images as they are and laundered."""
 
     checkpoints: dict[str, str] = Field(
-        min_length=1, description="weights to compare, URIs by name: {ours: out/trufor.safetensors}"
+        min_length=1, description="weights to compare, by name: {ours: URI or models:/name/version}"
     )
     launderings: dict[str, Laundering] = Field(
         {"original": Laundering()},

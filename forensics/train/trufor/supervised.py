@@ -56,12 +56,15 @@ class SupervisedPhase(ABC, Generic[T]):
         return self.data.steps
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """SGD of what is trained."""
+        """That of the settings, of what is trained."""
+        parameters, settings = trained_by(self.network), self.settings
+        if settings.optimizer == "adamw":
+            return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
         return torch.optim.SGD(
-            trained_by(self.network),
-            lr=self.settings.lr,
-            momentum=self.settings.momentum,
-            weight_decay=self.settings.weight_decay,
+            parameters,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
         )
 
     def train(self) -> None:

@@ -16,7 +16,11 @@ from forensics.train.trufor.contrastive import NoiseprintPhase
 from forensics.train.trufor.loop import Epoch, PhaseTraining
 from forensics.train.trufor.phase import Loss, Sample
 from forensics.train.trufor.settings import ContrastiveSettings, PhaseSettings
-from forensics.train.trufor.supervised import LocalizationPhase, SupervisedSettings
+from forensics.train.trufor.supervised import (
+    LocalizationPhase,
+    ReliabilityPhase,
+    SupervisedSettings,
+)
 from forensics.trufor.noiseprint import Noiseprint
 from tests.train.trufor.made import examples, network, photos
 
@@ -118,10 +122,14 @@ SUPERVISED = SupervisedSettings(epochs=3, batch=4, crop=64, lr=0.02, validation=
 def training_of(kind: str) -> PhaseTraining:
     if kind == "contrastive":
         return PhaseTraining(NoiseprintPhase(Noiseprint(4, 4), photos(CONTRASTIVE), CONTRASTIVE))
-    return PhaseTraining(LocalizationPhase(network(), examples(12), SUPERVISED))
+    if kind == "reliability":
+        return PhaseTraining(ReliabilityPhase(network(), examples(12), SUPERVISED))
+    optimizer = {"optimizer": "adamw", "lr": 1e-3} if kind == "adamw" else {}
+    settings = SUPERVISED.model_copy(update=optimizer)
+    return PhaseTraining(LocalizationPhase(network(), examples(12), settings))
 
 
-@pytest.mark.parametrize("kind", ["contrastive", "localization"])
+@pytest.mark.parametrize("kind", ["contrastive", "localization", "adamw", "reliability"])
 def test_a_continued_training_gives_what_an_uninterrupted_one_gives(kind: str) -> None:
     torch.manual_seed(0)
     first = training_of(kind)
