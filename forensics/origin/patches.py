@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,12 +86,16 @@ def grid(height: int, width: int, side: int, wanted: int) -> tuple[Ints, Ints]:
 def edge_counts(edges: NDArray[np.bool_], rows: Ints, columns: Ints, side: int) -> Ints:
     """Edge pixels in the patches with these corners, int64 (len(rows), len(columns)).
 
-    An integral image, of which only the lines that bound a patch are kept.
+    An integral image, of which only the rows that bound a patch are made.
     """
-    across = np.cumsum(edges, axis=1, dtype=np.int32)
-    bounded = _before(across, columns + side, 1) - _before(across, columns, 1)
-    down = np.cumsum(bounded, axis=0, dtype=np.int64)
-    return _before(down, rows + side, 0) - _before(down, rows, 0)
+    bounds = np.unique(np.concatenate([rows, rows + side]))
+    strips = [edges[top:end].sum(0, dtype=np.int32) for top, end in pairwise(bounds.tolist())]
+    sums = np.zeros((len(bounds), edges.shape[1] + 1), np.int64)
+    np.cumsum(np.cumsum(strips, 0), 1, out=sums[1:, 1:])
+    first, last = (np.searchsorted(bounds, place) for place in (rows, rows + side))
+    bands = sums[last] - sums[first]
+    counts: Ints = bands[:, columns + side] - bands[:, columns]
+    return counts
 
 
 def roulette(fitness: Ints, count: int, seed: int | list[int] = 0) -> Ints:
@@ -122,10 +127,3 @@ def orient(patch: Rgb, orientation: int) -> Rgb:
     if orientation < 4:
         return np.rot90(patch, orientation)
     return patch[:, ::-1] if orientation == 4 else patch[::-1]
-
-
-def _before(sums: NDArray[np.integer], positions: Ints, axis: int) -> NDArray[np.integer]:
-    """Cumulative sums of what lies before each position."""
-    taken = np.take(sums, np.maximum(positions - 1, 0), axis)
-    first = positions == 0
-    return np.where(first if axis else first[:, None], 0, taken)

@@ -14,6 +14,7 @@ import pytest
 from forensics import manifest
 from forensics.config import Settings, load
 from forensics.manipulation import weights
+from forensics.origin.weights import load as load_origin
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, UserError
 from forensics.run import load_document
@@ -29,10 +30,13 @@ from jobs.make_forgeries import MakeForgeriesJob, make_forgeries
 from jobs.report import ReportJob, report
 from jobs.scan import ScanJob, scan
 from jobs.train_manipulation import TrainManipulationJob, train_manipulation
+from jobs.train_origin import TrainOriginJob, train_origin
 from jobs.train_predictor import TrainPredictorJob, train_predictor
 from jobs.train_trufor import TrainTruForJob, train_trufor
 from tests.conftest import ROOT
 from tests.evaluate.study.archive import at_qualities, put_model
+from tests.jobs.origin_images import SMALL as SMALL_ORIGIN
+from tests.jobs.origin_images import origin_manifest
 from tests.jobs.test_pipeline import SETTINGS, check
 from tests.trufor.networks import tiny_network
 
@@ -66,6 +70,10 @@ JOBS |= dict.fromkeys(TRUFOR, (TrainTruForJob, train_trufor))
 MANIPULATION = ["train_manipulation", "train_manipulation_cpu"]
 JOBS |= dict.fromkeys(MANIPULATION, (TrainManipulationJob, train_manipulation))
 JOBS["evaluate_manipulation"] = (EvaluateJob, evaluate)
+ORIGIN = ["train_origin", "train_origin_cpu"]
+ORIGIN_STUDIES = {"evaluate_origin": 8, "evaluate_origin_robustness": 80}  # rows of the table
+JOBS |= dict.fromkeys(ORIGIN, (TrainOriginJob, train_origin))
+JOBS |= dict.fromkeys(ORIGIN_STUDIES, (EvaluateJob, evaluate))
 TRUFOR_STUDIES = {  # tables of the paper -> variants
     "evaluate_trufor": 1,
     "evaluate_trufor_laundered": 2,
@@ -243,6 +251,35 @@ def test_a_manipulation_network_from_photos(
     assert code == OK
     trained = weights.load(str(tmp_path / "residual-16.safetensors"))
     assert trained.network.settings == weights.load().network.settings
+
+
+@pytest.fixture(scope="module")
+def of_known_origin(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return origin_manifest(tmp_path_factory.mktemp("origin"))
+
+
+@pytest.mark.parametrize("name", ORIGIN)
+def test_an_origin_network(of_known_origin: str, tmp_path: Path, store: str, name: str) -> None:
+    where = {"manifest": of_known_origin, "output": tmp_path, "tracking.uri": store}
+    small = {**SMALL_ORIGIN, "training.epochs": 1, "folds": 2, "pool.workers": 2}
+    assert run(name, **where, **small) == OK
+    trained = load_origin(str(tmp_path / "origin-ada.safetensors")).network
+    assert trained.settings.classes == ("npi", "cgg", "dgi")
+
+
+@pytest.mark.parametrize("name", ORIGIN_STUDIES)
+def test_a_study_of_the_origin(of_known_origin: str, tmp_path: Path, store: str, name: str) -> None:
+    small = {**SMALL_ORIGIN, "training.epochs": 1, "folds": 2}
+    changes = {
+        "truth": of_known_origin,
+        "output": tmp_path,
+        "tracking.uri": store,
+        "pool.workers": 2,
+        **{f"origin.{setting}": value for setting, value in small.items()},
+    }
+    assert run(name, **changes) == OK
+    rows = json.loads((tmp_path / "summary.json").read_text())["rows"]
+    assert len(rows) == ORIGIN_STUDIES[name]
 
 
 def test_the_study_of_manipulations(demonstrated: Path, tmp_path: Path, store: str) -> None:
