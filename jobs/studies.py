@@ -63,6 +63,8 @@ class Tools(Protocol):
     def open(self, device: str) -> Any:
         """The loaded tools. Raises `UserError` where they changed meanwhile."""
 
+    def __hash__(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Cameras:

@@ -153,11 +153,11 @@ class _Target:
         """Of the pixels, as published."""
         if self.forged is None or self.missing is not None:
             return {}
-        counted = {"valid": self.valid, "either_polarity": True}
+        forged, valid = self.forged, self.valid
         return {
-            "f1_best": f1_best(anomaly, self.forged, **counted),
-            "f1_fixed": f1_fixed(anomaly, self.forged, **counted),
-            "pixel_auc": auc(anomaly, self.forged, self.valid),
+            "f1_best": f1_best(anomaly, forged, valid, either_polarity=True),
+            "f1_fixed": f1_fixed(anomaly, forged, valid=valid, either_polarity=True),
+            "pixel_auc": auc(anomaly, forged, valid),
         }
 
 

@@ -41,7 +41,7 @@ class NoiseprintPhase:
         self, network: Noiseprint, photos: Sequence[PhotoCrops], settings: ContrastiveSettings
     ) -> None:
         # as oneDNN and cuDNN convolve fastest
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
         self.patches = Patches(photos, settings)
 

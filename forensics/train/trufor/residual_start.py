@@ -31,7 +31,8 @@ def start_as_residual(net: Noiseprint) -> None:
     reach the output yet. Raises ValueError for a network of one channel.
     """
     layers: list[Any] = list(net)
-    first, *middle, last = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    convolutions: list[Any] = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    first, *middle, last = convolutions
     if first.out_channels < 2:
         raise ValueError("a residual with its sign needs two channels at least")
     kernel = torch.tensor(_SECOND_ORDER, dtype=torch.float32) / 4 * SCALE / 3
