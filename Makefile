@@ -21,8 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 scan: $(STAMP) ## the whole pipeline on a simulated archive: local Ray, local files, SQLite MLflow
 	$(BIN)/python -m jobs.demo --config configs/demo.yaml
 
-test: $(STAMP) ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(STAMP) ## the whole test suite, two files at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(STAMP) ## style, types
 	$(BIN)/ruff check .

@@ -72,6 +72,19 @@ def test_the_linear_layer_starts_at_the_minimum() -> None:
     assert head.weight.grad.abs().max() < 2e-3
 
 
+def test_scores_are_only_as_sure_as_devices_left_out_allow() -> None:
+    rng = np.random.default_rng(0)
+    learned = patches(20)
+    told = rng.permutation(learned.labels)  # nothing to learn: no score may be sure
+    network, alone = ResidualNetwork(NETWORK), ResidualNetwork(NETWORK)
+    fit_classifier(network, Patches(learned.pixels, told, learned.devices))
+    fit_classifier(alone, Patches(learned.pixels, told, np.array(["one"] * 40)))
+    ratio = alone.classifier.weight / network.classifier.weight
+    assert torch.allclose(ratio, ratio.mean().expand_as(ratio), rtol=1e-3)
+    assert ratio.mean() > 5
+    assert torch.allclose(alone.classifier.bias / network.classifier.bias, ratio.mean(), rtol=1e-3)
+
+
 def test_it_learns_and_is_the_same_each_time() -> None:
     results = []
     for _ in range(2):
