@@ -62,8 +62,8 @@ class ContrastiveSettings(PhaseSettings):
 class SupervisedSettings(PhaseSettings):
     """Phases 2 and 3: crops of forged and pristine images.
 
-    SGD is published, for an encoder trained on ImageNet; one that starts at random learns faster
-    with AdamW (and a learning rate of 1e-3 or less).
+    SGD is published, for an encoder trained on ImageNet. AdamW is what SegFormer was trained with
+    (and wants a learning rate of 1e-3 or less).
     """
 
     batch: int = Field(default=18, ge=1, description="crops per step, of all workers together")
