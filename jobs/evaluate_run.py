@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +24,7 @@ from forensics.run import Run, load_run
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
 from jobs.progress import Progress
-from jobs.tracking import Tracker, tracked
+from jobs.tracking import Tracker, as_name, tracked
 from jobs.truth import NAMED, named, read_truth
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def _metrics(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             values["answered"] = identified["answered"]
         for name, value in values.items():
             if value is not None:
-                yield re.sub(r"[^\w\-. /]", "_", f"{detector}.{name}"), value
+                yield as_name(f"{detector}.{name}"), value
 
 
 def _grouped(records: pa.Table, group: str, name: str) -> dict[str, list[float]]:

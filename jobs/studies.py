@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,7 +37,7 @@ from forensics.trufor.checkpoint import load_network
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
 from jobs.progress import Progress
-from jobs.tracking import Tracker, store_uri, tracked
+from jobs.tracking import Tracker, as_name, store_uri, tracked
 from jobs.truth import read_truth
 from jobs.weights import resolved
 
@@ -251,7 +250,7 @@ def _track(
     """Metrics, the table and the figures."""
     numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     metrics = {
-        re.sub(r"[^\w\-. /]", "_", f"{number}.{row['variant']}.{row[kind.group]}"): row[number]
+        as_name(f"{number}.{row['variant']}.{row[kind.group]}"): row[number]
         for row in table.to_pylist()
         for number in numbers
         if row[number] is not None

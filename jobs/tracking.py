@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -56,7 +57,7 @@ class Tracker:
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
+        self.client.log_batch(self.run_id, tags=[RunTag(as_name(k), v) for k, v in values.items()])
 
     def text(self, content: str, path: str) -> None:
         """Store text (a page, a config) as an artifact."""
@@ -75,6 +76,11 @@ class Tracker:
         with warnings.catch_warnings():  # MLflow's log_table is not made for pandas 3
             warnings.filterwarnings("ignore", "For backward compatibility, 'str' dtypes")
             self.client.log_table(self.run_id, dict(columns), path)
+
+
+def as_name(text: str) -> str:
+    """What MLflow takes for the name of a parameter or a metric: other characters become ``_``."""
+    return re.sub(r"[^\w\-. /]", "_", text)
 
 
 @contextmanager
@@ -96,7 +102,8 @@ def tracked(
             redact(f"MLflow at {store} does not answer: {error}. Check tracking.uri or ")
             + "MLFLOW_TRACKING_URI."
         ) from None
-    params = [Param(k, redact(str(v))[:_VALUE_CHARACTERS]) for k, v in flat(settings).items()]
+    values = {as_name(k): redact(str(v))[:_VALUE_CHARACTERS] for k, v in flat(settings).items()}
+    params = [Param(k, v) for k, v in values.items()]
     known = client.get_run(run_id).data.params
     client.log_batch(run_id, params=[p for p in params if p.key not in known])
     try:

@@ -15,7 +15,7 @@ from PIL import Image
 from forensics.config import Settings
 from forensics.records import UserError
 from forensics.redact import redact
-from jobs.tracking import Tracker, TrackingSettings, store_uri, tracked
+from jobs.tracking import Tracker, TrackingSettings, as_name, store_uri, tracked
 
 SECRET = "wJalrXUtnFEMI-K7MDENG"
 
@@ -202,3 +202,15 @@ def test_a_store_that_does_not_answer_is_named_without_secrets(
     assert f"MLflow at {shown} does not answer" in printed
     assert "MLFLOW_TRACKING_URI" in printed
     assert SECRET not in printed
+
+
+@pytest.mark.parametrize("text", ["checkpoint.SegFormer (NP++)", "a,b=c", "grün\n"])
+def test_any_text_makes_a_name_that_mlflow_takes(text: str, store: str) -> None:
+    client = MlflowClient(store)
+    run = client.create_run("0").info.run_id
+    client.log_param(run, as_name(text), "1")
+    client.set_tag(run, as_name(text), "1")
+    client.log_metric(run, as_name(text), 1.0)
+    found = client.get_run(run).data
+    assert found.params[as_name(text)] == found.tags[as_name(text)] == "1"
+    assert as_name("f1.M-SLIC 7/x_") == "f1.M-SLIC 7/x_"
