@@ -13,29 +13,42 @@ from torch.nn.functional import cross_entropy
 from forensics.manipulation.network import ResidualNetwork
 from forensics.train.manipulation.patches import Patches
 
-PENALTY = 1e-4
-"""Of the squared weights, which features of deviation 1 are given."""
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+"""Factors of the squared weights to choose from, for features of deviation 1."""
 
+_ALONE = 1e-4  # the factor for patches of one device, which leave nothing to choose by
 _BATCH = 32
 _ITERATIONS = 300
 _FOLDS = 8
 _HOTTEST = 10.0
 
 
-def fit_classifier(network: ResidualNetwork, patches: Patches) -> None:
+def fit_classifier(
+    network: ResidualNetwork, patches: Patches, thinning: int = 1, seed: int = 0
+) -> None:
     """Sets moments and linear layer by logistic regression on the network's features.
 
-    Minimises mean cross-entropy + `PENALTY` · Σ w² (L-BFGS, double precision, on the CPU). With the
-    rest of the network as constructed this is what the SVM is to the descriptor. Patches of new
-    devices are less clear than those learned from, so scores are then divided by the temperature
-    that gives devices left out the least cross-entropy, 1 at least (Guo et al. 2017,
-    arXiv:1706.04599, with devices for validation); of one device alone they stay as they are.
+    Minimises mean cross-entropy + penalty · Σ w² (L-BFGS, double precision, on the CPU). With the
+    rest of the network as constructed this is what the SVM is to the descriptor. The penalty is the
+    one of `PENALTIES` that does best on devices left out. Their patches are less clear than those
+    learned from, so scores are then divided by the temperature that gives them the least
+    cross-entropy, 1 at least (Guo et al. 2017, arXiv:1706.04599).
+
+    Args:
+        network: changed in place.
+        patches: what to learn from; of one device alone, scores stay as they are.
+        thinning: features of every n-th place along either side, from a place that is drawn. They
+            are noisier than those of all places, and want smaller weights.
+        seed: of that place.
     """
-    features, labels = _features(network, patches), torch.from_numpy(patches.labels)
+    features, labels = (
+        _features(network, patches, thinning, seed),
+        torch.from_numpy(patches.labels),
+    )
     mean, scale = features.mean(0), features.std(0).clamp(min=1e-6)
     x, classes = (features - mean) / scale, len(network.settings.classes)
-    weight, bias = _minimum(x, labels, classes)
-    temperature = _temperature(x, labels, patches.devices, classes)
+    penalty, temperature = _choice(x, labels, patches.devices, classes)
+    weight, bias = _minimum(x, labels, penalty, _nothing(x, classes))
     with torch.no_grad():
         network.feature_mean.copy_(mean)
         network.feature_scale.copy_(scale)
@@ -43,17 +56,24 @@ def fit_classifier(network: ResidualNetwork, patches: Patches) -> None:
         network.classifier.bias.copy_(bias / temperature)
 
 
-def _minimum(x: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Weights (classes, features) and biases (classes,) of the logistic regression."""
-    weight = torch.zeros(classes, x.shape[1], dtype=x.dtype, requires_grad=True)
-    bias = torch.zeros(classes, dtype=x.dtype, requires_grad=True)
+Layer = tuple[Tensor, Tensor]
+"""Weights (classes, features) and biases (classes,)."""
+
+
+def _nothing(x: Tensor, classes: int) -> Layer:
+    return x.new_zeros(classes, x.shape[1]), x.new_zeros(classes)
+
+
+def _minimum(x: Tensor, labels: Tensor, penalty: float, start: Layer) -> Layer:
+    """The logistic regression, sought from a layer."""
+    weight, bias = (tensor.clone().requires_grad_() for tensor in start)
     optimizer = torch.optim.LBFGS(
         [weight, bias], max_iter=_ITERATIONS, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = cross_entropy(x @ weight.mT + bias, labels) + PENALTY * weight.square().sum()
+        value = cross_entropy(x @ weight.mT + bias, labels) + penalty * weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -61,25 +81,45 @@ def _minimum(x: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     return weight.detach(), bias.detach()
 
 
-def _temperature(x: Tensor, labels: Tensor, devices: NDArray[np.str_], classes: int) -> float:
-    """What scores of patches must be divided by to be as sure of new devices as they may be."""
+def _choice(
+    x: Tensor, labels: Tensor, devices: NDArray[np.str_], classes: int
+) -> tuple[float, float]:
+    """Penalty and temperature that suit devices left out best."""
     folds = min(_FOLDS, len(np.unique(devices)))
     if folds < 2:
-        return 1.0
-    scores = torch.zeros(len(x), classes, dtype=x.dtype)
-    for learned, left_out in GroupKFold(folds).split(x, groups=devices):
-        weight, bias = _minimum(x[learned], labels[learned], classes)
-        scores[left_out] = x[left_out] @ weight.mT + bias
+        return _ALONE, 1.0
+    splits = list(GroupKFold(folds).split(x, groups=devices))
+    layers = [_nothing(x, classes)] * folds
+    found: list[tuple[float, float, float]] = []
+    for penalty in PENALTIES:  # from strong to weak, each sought from the one before
+        scores = x.new_zeros(len(x), classes)
+        for fold, (learned, left_out) in enumerate(splits):
+            layers[fold] = _minimum(x[learned], labels[learned], penalty, layers[fold])
+            weight, bias = layers[fold]
+            scores[left_out] = x[left_out] @ weight.mT + bias
+        temperature, loss = _temperature(scores, labels)
+        found.append((loss, penalty, temperature))
+        if loss > min(found)[0]:
+            break
+    _, penalty, temperature = min(found)
+    return penalty, temperature
+
+
+def _temperature(scores: Tensor, labels: Tensor) -> tuple[float, float]:
+    """What scores must be divided by to be as sure as they may be, and their loss then."""
 
     def loss(logarithm: float) -> float:
         return float(cross_entropy(scores / np.exp(logarithm), labels))
 
     found = minimize_scalar(loss, bounds=(0, float(np.log(_HOTTEST))), method="bounded")
-    return float(np.exp(found.x)) if found.fun < loss(0) else 1.0
+    return (float(np.exp(found.x)), found.fun) if found.fun < loss(0) else (1.0, loss(0))
 
 
 @torch.inference_mode()
-def _features(network: ResidualNetwork, patches: Patches) -> Tensor:
+def _features(network: ResidualNetwork, patches: Patches, thinning: int, seed: int) -> Tensor:
     device = network.head.weight.device
-    parts = torch.split(torch.from_numpy(patches.pixels), _BATCH)
-    return torch.cat([network.features(part.to(device)).cpu().to(torch.float64) for part in parts])
+    y, x = np.random.default_rng(seed).integers(thinning, size=2)
+    parts = torch.split(torch.from_numpy(patches.pixels[:, y:, x:]), _BATCH)
+    return torch.cat(
+        [network.features(part.to(device), thinning).cpu().to(torch.float64) for part in parts]
+    )

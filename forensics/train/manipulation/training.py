@@ -110,7 +110,7 @@ class ManipulationTraining:
     def epochs(self) -> Iterator[Epoch]:
         """Trains; yields after every epoch that is left. The state may be taken between epochs."""
         if not self.history:
-            self._fit_classifier()
+            self._fit_classifier(self.settings.thinning)
         while len(self.history) < self.settings.epochs:
             yield self._epoch()
 
@@ -137,9 +137,9 @@ class ManipulationTraining:
         self._steps = int(state["steps"])
         self.history = [Epoch(int(number), *rest) for number, *rest in state["history"]]
 
-    def _fit_classifier(self) -> None:
+    def _fit_classifier(self, thinning: int = 1) -> None:
         if isinstance(self.network, ResidualNetwork):
-            fit_classifier(self.network, self.patches)
+            fit_classifier(self.network, self.patches, thinning, self.settings.seed)
 
     def _epoch(self) -> Epoch:
         self.network.train()

@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from forensics.manipulation.base import NetworkSettings
 from forensics.manipulation.bayar import BayarNetwork
 from forensics.manipulation.network import ResidualNetwork
 from forensics.records import UserError
-from forensics.train.manipulation.classifier import fit_classifier
+from forensics.train.manipulation.classifier import PENALTIES, fit_classifier
 from forensics.train.manipulation.patches import Patches
 from forensics.train.manipulation.training import (
     ManipulationTraining,
@@ -65,11 +66,13 @@ def test_the_linear_layer_starts_at_the_minimum() -> None:
     standard = (features - network.feature_mean) / network.feature_scale
     assert standard.mean(0).abs().max() < 1e-3
     head = network.classifier
-    scores = head(standard)
-    loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(learned.labels))
-    (loss + 1e-4 * head.weight.square().sum()).backward()
-    assert head.weight.grad is not None
-    assert head.weight.grad.abs().max() < 2e-3
+    loss = cross_entropy(head(standard), torch.from_numpy(learned.labels))
+    (slope,) = torch.autograd.grad(loss, head.weight)
+    # at the minimum, the slope is -2 · penalty · weight
+    weight = head.weight.detach()
+    penalty = -float((slope * weight).sum() / weight.square().sum()) / 2
+    assert min(abs(penalty / known - 1) for known in PENALTIES) < 0.05
+    assert torch.allclose(slope, -2 * penalty * weight, atol=0.02 * float(slope.abs().max()))
 
 
 def test_scores_are_only_as_sure_as_devices_left_out_allow() -> None:
@@ -79,10 +82,18 @@ def test_scores_are_only_as_sure_as_devices_left_out_allow() -> None:
     network, alone = ResidualNetwork(NETWORK), ResidualNetwork(NETWORK)
     fit_classifier(network, Patches(learned.pixels, told, learned.devices))
     fit_classifier(alone, Patches(learned.pixels, told, np.array(["one"] * 40)))
-    ratio = alone.classifier.weight / network.classifier.weight
-    assert torch.allclose(ratio, ratio.mean().expand_as(ratio), rtol=1e-3)
-    assert ratio.mean() > 5
-    assert torch.allclose(alone.classifier.bias / network.classifier.bias, ratio.mean(), rtol=1e-3)
+    new = patches(10, seed=1)
+    assert np.abs(probabilities(network, new) - 0.5).max() < 0.1
+    assert np.abs(probabilities(alone, new) - 0.5).max() > 0.4
+
+
+def test_thinned_features_are_fitted_as_the_steps_see_them() -> None:
+    thinned, learned = ResidualNetwork(NETWORK), patches(20)
+    fit_classifier(thinned, learned, thinning=3, seed=4)
+    y, x = np.random.default_rng(4).integers(3, size=2)
+    features = thinned.features(torch.from_numpy(learned.pixels[:, y:, x:]), 3).detach()
+    assert torch.allclose(features.mean(0), thinned.feature_mean, atol=1e-6)
+    assert accuracy(thinned, patches(10, seed=1)) > 0.8
 
 
 def test_it_learns_and_is_the_same_each_time() -> None:
