@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from forensics.manipulation.network import ResidualNetwork
 from forensics.train.manipulation.patches import Patches
 
-PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+_PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """Factors of the squared weights to choose from, for features of deviation 1."""
 
 _ALONE = 1e-4  # the factor for patches of one device, which leave nothing to choose by
@@ -30,7 +30,7 @@ def fit_classifier(
 
     Minimises mean cross-entropy + penalty · Σ w² (L-BFGS, double precision, on the CPU). With the
     rest of the network as constructed this is what the SVM is to the descriptor. The penalty is the
-    one of `PENALTIES` that does best on devices left out. Their patches are less clear than those
+    one of `_PENALTIES` that does best on devices left out. Their patches are less clear than those
     learned from, so scores are then divided by the temperature that gives them the least
     cross-entropy, 1 at least (Guo et al. 2017, arXiv:1706.04599).
 
@@ -91,7 +91,7 @@ def _choice(
     splits = list(GroupKFold(folds).split(x, groups=devices))
     layers = [_nothing(x, classes)] * folds
     found: list[tuple[float, float, float]] = []
-    for penalty in PENALTIES:  # from strong to weak, each sought from the one before
+    for penalty in _PENALTIES:  # from strong to weak, each sought from the one before
         scores = x.new_zeros(len(x), classes)
         for fold, (learned, left_out) in enumerate(splits):
             layers[fold] = _minimum(x[learned], labels[learned], penalty, layers[fold])

@@ -15,7 +15,7 @@ from forensics.manipulation.base import NetworkSettings
 from forensics.manipulation.bayar import BayarNetwork
 from forensics.manipulation.network import ResidualNetwork
 from forensics.records import UserError
-from forensics.train.manipulation.classifier import PENALTIES, fit_classifier
+from forensics.train.manipulation.classifier import fit_classifier
 from forensics.train.manipulation.patches import Patches
 from forensics.train.manipulation.training import (
     ManipulationTraining,
@@ -60,19 +60,20 @@ def test_defaults_are_the_paper_s() -> None:
 
 
 def test_the_linear_layer_starts_at_the_minimum() -> None:
-    network, learned = started(), patches(20)
-    assert accuracy(network, patches(10, seed=1)) > 0.9
+    learned, network = patches(20), ResidualNetwork(NETWORK)
+    alone = Patches(learned.pixels, learned.labels, np.array(["one"] * 40))  # nothing to choose by
+    fit_classifier(network, alone)
     features = network.features(torch.from_numpy(learned.pixels)).detach()
     standard = (features - network.feature_mean) / network.feature_scale
     assert standard.mean(0).abs().max() < 1e-3
     head = network.classifier
     loss = cross_entropy(head(standard), torch.from_numpy(learned.labels))
-    (slope,) = torch.autograd.grad(loss, head.weight)
-    # at the minimum, the slope is -2 · penalty · weight
-    weight = head.weight.detach()
-    penalty = -float((slope * weight).sum() / weight.square().sum()) / 2
-    assert min(abs(penalty / known - 1) for known in PENALTIES) < 0.05
-    assert torch.allclose(slope, -2 * penalty * weight, atol=0.02 * float(slope.abs().max()))
+    (slope,) = torch.autograd.grad(loss + 1e-4 * head.weight.square().sum(), head.weight)
+    assert slope.abs().max() < 2e-3
+
+
+def test_it_starts_with_what_tells_other_devices_apart() -> None:
+    assert accuracy(started(), patches(10, seed=1)) > 0.9
 
 
 def test_scores_are_only_as_sure_as_devices_left_out_allow() -> None:
