@@ -24,18 +24,19 @@ from forensics import manifest, storage
 from forensics.config import Settings, digest
 from forensics.manipulation.base import NetworkSettings
 from forensics.manipulation.operations import CLASSES, PRISTINE, Manipulation, parse
-from forensics.records import ManifestRow, UserError
+from forensics.records import ManifestRow
 from forensics.train.manipulation.patches import split_devices
 from forensics.train.manipulation.training import TrainingSettings
-from jobs.cluster import Pool, PoolSettings, connected
+from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.manipulation_training.loop import train_loop
 from jobs.manipulation_training.outcome import keep
 from jobs.manipulation_training.patches import CutPhotos, PatchSettings, cut_photos
 from jobs.tracking import Tracker, TrackingSettings, tracked
 from jobs.training.course import Course
+from jobs.training.follow import trained
 from jobs.training.journal import Journal
-from jobs.training.run import Epoch, Workers, run_training
+from jobs.training.run import Epoch, Workers
 
 ALL = "all"
 
@@ -96,7 +97,7 @@ def train_manipulation(job: TrainManipulationJob) -> int:
         photos = _cut(job, rows, needed)
         tested = split_devices(photos.devices, job.held_out, job.training.seed)
         print(f"{len(photos.photos)} photos; tested on devices {', '.join(sorted(tested))}")
-        workers = _workers(job, pool)
+        workers = Workers.of(pool, job.workers_per_training)
         done = [
             _train(job, task, needed, photos, tested, workers, journal, tracker)
             for task in job.tasks
@@ -130,12 +131,6 @@ def _cut(
     return photos
 
 
-def _workers(job: TrainManipulationJob, pool: Pool) -> Workers:
-    workers = Workers(job.workers_per_training, pool.cpus_per_worker, pool.gpus_per_worker)
-    workers.check()
-    return workers
-
-
 def _train(
     job: TrainManipulationJob,
     task: str,
@@ -153,7 +148,6 @@ def _train(
     if journal.result(name) is not None:
         print(f"{name}: trained before this job was interrupted")
         return True
-    stored = storage.join(journal.folder, f"{name}.safetensors")
     config = {
         "training": photos.of([d for d in photos.devices if d not in tested]),
         "testing": photos.of(tested),
@@ -161,28 +155,15 @@ def _train(
         "patches": job.patches,
         "network": network.model_dump_json(),
         "settings": job.training.model_dump_json(),
-        "weights": stored,
     }
     course = Course(tracker, name, job.training.epochs, describe)
-    try:
-        outcome = run_training(
-            train_loop,
-            config,
-            folder=journal.folder,
-            name=name,
-            workers=workers,
-            retries=job.retries,
-            on_epoch=course.add,
-        )
-    except RuntimeError as error:  # a worker failed time and again; its checkpoints stay
-        print(f"{name}: {error}. The same command continues after the last epoch that ended.")
+    outcome = trained(
+        train_loop, config, course, journal=journal, workers=workers, retries=job.retries
+    )
+    if outcome is None:
         return False
-    if "error" in outcome:
-        raise UserError(f"{name}: {outcome['error']}")
-    for epoch in outcome["history"]:
-        course.log(epoch)
     about: dict[str, Any] = {"devices": list(photos.devices), "tested_on": sorted(tested)}
-    card = keep(tracker, job.output, name, network, {**outcome, "weights": stored}, about)
+    card = keep(tracker, job.output, name, network, outcome, about)
     journal.end(name, card)
     uri = storage.join(job.output, f"{name}.safetensors")
     print(

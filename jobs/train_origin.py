@@ -45,8 +45,9 @@ from jobs.origin_training.loop import train_loop
 from jobs.origin_training.outcome import keep
 from jobs.tracking import Tracker, TrackingSettings, tracked
 from jobs.training.course import Course
+from jobs.training.follow import trained
 from jobs.training.journal import Journal
-from jobs.training.run import Epoch, Workers, run_training
+from jobs.training.run import Epoch, Workers
 
 
 class TrainOriginJob(Settings):
@@ -122,8 +123,7 @@ def _train(
     journal: Journal,
     tracker: Tracker,
 ) -> int:
-    workers = Workers(job.workers_per_training, pool.cpus_per_worker, pool.gpus_per_worker)
-    workers.check()
+    workers = Workers.of(pool, job.workers_per_training)
     settings = ImageSettings(
         classes,
         job.patches,
@@ -149,7 +149,6 @@ def _train(
         width=job.width,
     )
     name = f"origin-{job.scenario}"
-    stored = storage.join(journal.folder, f"{name}.safetensors")
     testing = prepared.of(folds, job.fold, tested=True)
     config = {
         "training": prepared.of(folds, job.fold, tested=False),
@@ -159,26 +158,13 @@ def _train(
         "settings": job.training.model_dump_json(),
         "vgg": None if vgg is None else ray.put(vgg),
         "vgg_uri": job.vgg_weights,
-        "weights": stored,
     }
     course = Course(tracker, name, job.training.epochs, describe)
-    try:
-        outcome = run_training(
-            train_loop,
-            config,
-            folder=journal.folder,
-            name=name,
-            workers=workers,
-            retries=job.retries,
-            on_epoch=course.add,
-        )
-    except RuntimeError as error:  # a worker failed time and again; its checkpoints stay
-        print(f"{name}: {error}. The same command continues after the last epoch that ended.")
+    outcome = trained(
+        train_loop, config, course, journal=journal, workers=workers, retries=job.retries
+    )
+    if outcome is None:
         return INCOMPLETE
-    if "error" in outcome:
-        raise UserError(outcome["error"])
-    for epoch in outcome["history"]:
-        course.log(epoch)
     about: dict[str, Any] = {
         "images": dict(Counter(labels)),
         "sources": dict(Counter(sources)),
@@ -186,7 +172,7 @@ def _train(
         "level": job.level.model_dump(mode="json") if job.levelling else None,
         "compressed_harder": len(prepared.harder),
     }
-    card = keep(tracker, job.output, name, shape, {**outcome, "weights": stored}, about)
+    card = keep(tracker, job.output, name, shape, outcome, about)
     journal.close()
     found = card["tested"]
     print(

@@ -33,6 +33,7 @@ from jobs.fingerprint import by_camera
 from jobs.tracking import Tracker, TrackingSettings, tracked
 from jobs.training.course import Course
 from jobs.training.features import train_features
+from jobs.training.follow import CONTINUES
 from jobs.training.journal import Journal
 from jobs.training.network import NetworkOptions, NotTrained, train_network
 from jobs.training.plan import Training, label, of_cameras, plan
@@ -151,7 +152,7 @@ def _train(
     except NotTrained as error:
         result = failure(training, error.skipped, str(error))
     except RuntimeError as error:  # a worker failed time and again; its checkpoints stay
-        reason = f"{error}. The same command continues after the last epoch that ended."
+        reason = f"{error}. {CONTINUES}"
         result = {**failure(training, (), reason), "failed": True}
     say(result)
     return result
@@ -167,8 +168,7 @@ def _still_there(models: str, training: Training, result: Mapping[str, Any]) -> 
 def _train_cnn(
     job: TrainPredictorJob, training: Training, pool: Pool, journal: Journal, tracker: Tracker
 ) -> dict[str, Any]:
-    workers = Workers(job.workers_per_training, pool.cpus_per_worker, pool.gpus_per_worker)
-    workers.check()
+    workers = Workers.of(pool, job.workers_per_training)
     options = NetworkOptions(
         models=job.models,
         blocks=BlockSettings(
@@ -182,9 +182,7 @@ def _train_cnn(
         folder=journal.folder,
     )
     course = Course(tracker, training.name, job.training.epochs, describe)
-    trained = train_network(training, options, course.add)
-    for epoch in trained.history:
-        course.log(epoch)
+    trained = train_network(training, options, course)
     ray.get(store_window.remote(job.models, training.camera_id, trained.window, trained.images))
     points = trained.window.window, trained.rho, trained.rho_hat
     return report(tracker, training, [trained.window], trained.skipped, points)

@@ -25,15 +25,16 @@ from pydantic import Field
 
 from forensics import manifest, storage
 from forensics.config import Settings, digest
-from forensics.records import ManifestRow, UserError
+from forensics.records import ManifestRow
 from forensics.train.trufor.settings import ContrastiveSettings, SupervisedSettings
 from forensics.trufor.model import TruForSettings
 from jobs.cluster import Pool, PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.tracking import Tracker, TrackingSettings, store_uri, tracked
 from jobs.training.course import Course
+from jobs.training.follow import trained
 from jobs.training.journal import Journal
-from jobs.training.run import Epoch, Workers, run_training
+from jobs.training.run import Epoch, Workers
 from jobs.trufor_training.data import Usable, usable_images, usable_photos
 from jobs.trufor_training.loop import train_loop
 from jobs.trufor_training.outcome import NAMES, keep
@@ -101,45 +102,30 @@ def _train(
     tracker: Tracker,
 ) -> int:
     name = NAMES[job.phase]
-    workers = Workers(job.workers_per_training, pool.cpus_per_worker, pool.gpus_per_worker)
-    workers.check()
+    workers = Workers.of(pool, job.workers_per_training)
     usable = _usable(job, rows)
     for image in usable.skipped:
         print(f"{image.image_id}: not used, {image.reason}")
-    stored = storage.join(journal.folder, f"{name}.safetensors")
     config = {
         "phase": job.phase,
         "start": ray.put(weights),
         "items": usable.items,
         "max_megapixels": job.max_megapixels,
         "settings": job.settings.model_dump_json(),
-        "weights": stored,
         "samples": job.samples,
     }
     course = Course(tracker, name, job.settings.epochs, describe)
-    try:
-        outcome = run_training(
-            train_loop,
-            config,
-            folder=journal.folder,
-            name=name,
-            workers=workers,
-            retries=job.retries,
-            on_epoch=course.add,
-        )
-    except RuntimeError as error:  # a worker failed time and again; its checkpoints stay
-        print(f"{name}: {error}. The same command continues after the last epoch that ended.")
+    outcome = trained(
+        train_loop, config, course, journal=journal, workers=workers, retries=job.retries
+    )
+    if outcome is None:
         return INCOMPLETE
-    if "error" in outcome:
-        raise UserError(outcome["error"])
-    for epoch in outcome["history"]:
-        course.log(epoch)
     about: dict[str, Any] = {
         "images": len(usable.items),
         "sources": dict(Counter(str(row.source) for row in rows)),
         "start": job.start.model_dump(mode="json", exclude_none=True),
     }
-    card = keep(tracker, job.output, job.phase, {**outcome, "weights": stored}, about)
+    card = keep(tracker, job.output, job.phase, outcome, about)
     journal.close()
     uri = storage.join(job.output, f"{name}.safetensors")
     print(f"best epoch {outcome['best']}: {describe(card['best'])} -> {uri}, {card['registered']}")

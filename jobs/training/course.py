@@ -24,7 +24,8 @@ class Course:
     def __init__(
         self, tracker: Tracker, name: str, epochs: int, describe: Callable[[Epoch], str]
     ) -> None:
-        self._tracker, self._name, self._epochs = tracker, name, epochs
+        self.name = name
+        self._tracker, self._epochs = tracker, epochs
         self._describe = describe
         self._said = -math.inf
         before = tracker.client.get_metric_history(tracker.run_id, f"{name}.lr")
@@ -36,14 +37,14 @@ class Course:
         now = time.monotonic()
         if now - self._said >= LINE_SECONDS or epoch["number"] == self._epochs:
             self._said = now
-            numbers = f"{self._name}: epoch {epoch['number']}/{self._epochs}"
+            numbers = f"{self.name}: epoch {epoch['number']}/{self._epochs}"
             print(f"{numbers}, {self._describe(epoch)}, lr {epoch['lr']:.1e}", flush=True)
 
     def log(self, epoch: Epoch) -> None:
         """An epoch, unless it is known already."""
         if epoch["number"] not in self._logged:
             self._logged.add(epoch["number"])
-            values = {f"{self._name}.{key}": epoch[key] for key in epoch if key != "number"}
+            values = {f"{self.name}.{key}": epoch[key] for key in epoch if key != "number"}
             self._tracker.metrics(finite(values), step=epoch["number"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,10 +21,12 @@ from forensics.records import UserError
 from forensics.train.regression import TrainingSettings
 from jobs.cameras import Skipped
 from jobs.progress import Progress
+from jobs.training.course import Course
+from jobs.training.follow import follow
 from jobs.training.loop import train_loop
 from jobs.training.plan import Training
 from jobs.training.plots import Floats
-from jobs.training.run import Epoch, Workers, run_training
+from jobs.training.run import Workers
 from jobs.training.tasks import BlockSettings, Sampled, blocks_of
 
 MIN_IMAGES = 2
@@ -55,7 +56,6 @@ class Trained:
     skipped: tuple[Skipped, ...]
     rho: Floats  # (n,)
     rho_hat: Floats  # (n,), as the detector would scale it
-    history: Sequence[Epoch]
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,7 @@ class _Blocks:
         return tuple({sampled.image.sha256: sampled.image for sampled in self.sampled}.values())
 
 
-def train_network(
-    training: Training, options: NetworkOptions, on_epoch: Callable[[Epoch], None]
-) -> Trained:
+def train_network(training: Training, options: NetworkOptions, course: Course) -> Trained:
     """Sample the blocks, train, and measure the spreads.
 
     Raises `NotTrained` where the photos do not suffice, and `RuntimeError` where a worker failed
@@ -96,14 +94,13 @@ def train_network(
         "network": options.network.model_dump_json(),
         "training": options.training.model_dump_json(),
     }
-    outcome = run_training(
+    outcome = follow(
         train_loop,
         config,
+        course,
         folder=options.folder,
-        name=training.name,
         workers=options.workers,
         retries=options.retries,
-        on_epoch=on_epoch,
     )
     if "error" in outcome:
         raise NotTrained(outcome["error"], blocks.skipped)
@@ -169,4 +166,4 @@ def _judged(
         jpeg_quality=training.jpeg_quality,
         image_gain=options.image_gain,
     )
-    return Trained(window, blocks.images, blocks.skipped, rho, rho_hat, outcome["history"])
+    return Trained(window, blocks.images, blocks.skipped, rho, rho_hat)

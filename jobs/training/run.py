@@ -15,7 +15,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig,
 from ray.train.torch import TorchTrainer
 
 from forensics.records import UserError, explain
-from jobs.cluster import FREE_CPUS
+from jobs.cluster import FREE_CPUS, Pool
 from jobs.training.storage import file_system
 
 Epoch = Mapping[str, Any]
@@ -32,16 +32,19 @@ class Workers:
     cpus: float
     gpus: float
 
-    def check(self) -> None:
-        """Refuse what would wait for ever. Raises `UserError`."""
+    @classmethod
+    def of(cls, pool: Pool, count: int) -> Workers:
+        """So many with the resources of the pool's. Raises `UserError` if they would wait for
+        ever."""
         have = ray.cluster_resources()
-        cpus, gpus = self.count * self.cpus, self.count * self.gpus
+        cpus, gpus = count * pool.cpus_per_worker, count * pool.gpus_per_worker
         if cpus + FREE_CPUS > have.get("CPU", 0.0) or gpus > have.get("GPU", 0.0):
             raise UserError(
-                f"workers_per_training {self.count} needs {cpus + FREE_CPUS:g} CPUs (one of them "
+                f"workers_per_training {count} needs {cpus + FREE_CPUS:g} CPUs (one of them "
                 f"free for Ray) and {gpus:g} GPUs; the cluster has {have.get('CPU', 0.0):g} CPUs "
                 f"and {have.get('GPU', 0.0):g} GPUs. The job would hang: set it lower."
             )
+        return cls(count, pool.cpus_per_worker, pool.gpus_per_worker)
 
 
 def run_training(
