@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -37,6 +37,12 @@ class Skipped:
 
     image_id: str
     reason: str
+
+
+def say_skipped(skipped: Iterable[Skipped]) -> None:
+    """The images for people, each with its reason."""
+    for image in skipped:
+        print(f"{image.image_id}: not used, {image.reason}")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from forensics.lease import Lease
 from forensics.records import ManifestRow, UserError
 from forensics.synth.forgeries import Kind
 from forensics.train.trufor.forge import ForgerySettings
+from jobs.cameras import say_skipped
 from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.forging import Made, Order, Recipe, make_part
@@ -96,8 +97,7 @@ def make_forgeries(job: MakeForgeriesJob) -> int:
             manifest.write_manifest(made, storage.join(job.output, TRUTH))
             counts = Counter(str(row.source) for row in made)
             tracker.metrics({**counts, "skipped": len(skipped)})
-    for image in skipped:
-        print(f"{image.image_id}: not used, {image.reason}")
+    say_skipped(skipped)
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
     print(f"{len(made)} images ({kinds}) -> {storage.join(job.output, TRUTH)}")
     return INCOMPLETE if skipped else OK

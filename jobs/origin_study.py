@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 from numpy.typing import NDArray
 
 from forensics import manifest, storage
-from forensics.config import digest
 from forensics.evaluate.study.origin import (
     RECORDS,
     Cell,
@@ -33,6 +28,7 @@ from forensics.evaluate.study.origin_plots import (
 from forensics.evaluate.study.origin_summary import NAMES, ORIGINAL, lines, summarise, table
 from forensics.records import ManifestRow, Status, UserError
 from forensics.train.origin.folds import deal
+from jobs.cells import References, Work, digest_of, results
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
 from jobs.origin_training.images import (
@@ -42,64 +38,49 @@ from jobs.origin_training.images import (
     prepare_images,
     source_of,
 )
-from jobs.progress import Progress
+from jobs.study_output import destination, keep, put_table, say
 from jobs.tracking import Tracker, tracked
 from jobs.training.journal import Journal
 
 if TYPE_CHECKING:
     from jobs.evaluate import EvaluateJob
 
-_RETRIES = 1  # of a cell whose worker died
-_REASONS = 10  # printed
-
 
 def evaluate_origin(job: EvaluateJob, study: OriginStudy) -> int:
     """Make every cell; returns the exit code."""
-    if job.truth is None or job.output is None:
-        raise UserError("a study needs truth (URI of a manifest) and output (URI of a folder)")
-    rows = sorted(manifest.read(job.truth), key=lambda row: row.image_id)
+    truth, output = destination(job)
+    rows = sorted(manifest.read(truth), key=lambda row: row.image_id)
     classes = classes_of(rows, study.natural)
     if study.natural not in classes:
         raise UserError(
             f"no image is labelled {study.natural!r}, as origin.natural says photographs are; "
             f"there are {', '.join(classes)}"
         )
-    journal = Journal.open(job.output, _digest(study, rows))
+    journal = Journal.open(output, digest_of(study, rows))
     with (
-        tracked("evaluate", job, job.tracking, job.output, journal.key) as tracker,
+        tracked("evaluate", job, job.tracking, output, journal.key) as tracker,
         connected(job.pool) as pool,
     ):
         tracker.tags({"forensics.study": "origin"})
         sets = {levelled: _prepared(study, rows, classes, levelled) for levelled in study.levelled}
         folds = _folds(study, sets)
-        cells = list(study.cells())
-        results = _results(study, cells, classes, sets, folds, journal, pool)
+        made = _results(study, classes, sets, folds, journal, pool)
         summary = {
             "study": "origin",
             "settings": study.model_dump(mode="json"),
-            "truth": {"uri": job.truth, "rows": len(rows)},
+            "truth": {"uri": truth, "rows": len(rows)},
             "images": Counter(str(row.label) for row in next(iter(sets.values())).rows),
             "folds": dict(sorted(folds.items())),
             "harder": len(sets[True].harder) if True in sets else None,
-            **summarise(results, classes, study.seed),
+            **summarise(made, classes, study.seed),
         }
-        _keep(job.output, results, summary, tracker)
-    for line in lines(summary):
-        print(line)
-    for reason, count in islice(summary["reasons"].items(), _REASONS):
-        print(f"  {count} x {reason}")
-    print(f"-> {job.output}")
+        _keep(output, made, summary, tracker)
+    say(lines(summary), summary["reasons"], output)
     journal.close()
     good = {str(Status.OK), str(Status.NOT_APPLICABLE)}
     whole = not set(summary["status"]) - good and all(row["images"] for row in summary["rows"])
     whole = whole and bool(summary["rows"])
     return OK if whole else INCOMPLETE
-
-
-def _digest(study: OriginStudy, rows: Sequence[ManifestRow]) -> str:
-    """Of all that a cell follows from."""
-    images = [[r.image_id, r.uri, r.sha256, r.camera_id, r.source, r.label] for r in rows]
-    return digest({"study": study.model_dump(mode="json"), "images": images})
 
 
 def _prepared(
@@ -113,13 +94,7 @@ def _prepared(
         study.max_megapixels,
     )
     found = prepare_images(rows, settings)
-    for image in found.skipped:
-        print(f"{image.image_id}: not used, {image.reason}")
-    if found.harder:
-        print(
-            f"{len(found.harder)} images were compressed harder before than levelling does: "
-            "their compression may still show (setting level.jpeg_qualities)"
-        )
+    found.say()
     return found
 
 
@@ -134,7 +109,6 @@ def _folds(study: OriginStudy, sets: dict[bool, Prepared]) -> dict[str, int]:
 
 def _results(
     study: OriginStudy,
-    cells: Sequence[Cell],
     classes: tuple[str, ...],
     sets: dict[bool, Prepared],
     folds: dict[str, int],
@@ -142,80 +116,37 @@ def _results(
     pool: Pool,
 ) -> list[dict[str, Any]]:
     """Those of all cells, in their order."""
-    known = {cell: found for cell in cells if (found := journal.result(cell.name)) is not None}
-    missing = [cell for cell in cells if cell not in known]
-    with Progress(len(cells), done=len(known), unit="cells") as progress:
-        for cell, result in _made(study, missing, classes, sets, folds, pool):
-            known[cell] = result
-            failed = any(r["status"] == Status.FAILED for r in result["records"])
-            if not failed:
-                journal.end(cell.name, result)
-            progress.add(1, {"failed" if failed else "ok": 1})
-    return [known[cell] for cell in cells]
+
+    def data(cell: Cell) -> tuple[References, References]:
+        found = sets[cell.levelled]
+        dealt: NDArray[np.int64] = np.array([folds[source_of(row)] for row in found.rows])
+        training, testing = (found.of(dealt, cell.fold, tested=t) for t in (False, True))
+        return training, testing
+
+    def abstained(cell: Cell, testing: References, error: Exception) -> dict[str, Any]:
+        return abstain(study, classes, cell, ray.get(testing), error)
+
+    work = Work(data, partial(evaluate_cell, study, classes), abstained, _status)
+    return results(list(study.cells()), work, journal, pool)
 
 
-def _made(
-    study: OriginStudy,
-    cells: Sequence[Cell],
-    classes: tuple[str, ...],
-    sets: dict[bool, Prepared],
-    folds: dict[str, int],
-    pool: Pool,
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Results as they come; one cell per worker is at work at any time."""
-    task = ray.remote(
-        num_cpus=pool.cpus_per_worker, num_gpus=pool.gpus_per_worker, max_retries=_RETRIES
-    )(_evaluate)
-    device = "cuda" if pool.gpus_per_worker else "cpu"
-    waiting, running = deque(cells), dict[Any, tuple[Cell, list[Any]]]()
-    while waiting or running:
-        while waiting and len(running) < pool.workers:
-            cell = waiting.popleft()
-            found = sets[cell.levelled]
-            dealt: NDArray[np.int64] = np.array([folds[source_of(row)] for row in found.rows])
-            training, testing = (found.of(dealt, cell.fold, tested=t) for t in (False, True))
-            running[task.remote(study, cell, classes, training, testing, device)] = cell, testing
-        [done], _ = ray.wait(list(running), num_returns=1)
-        cell, testing = running.pop(done)
-        try:
-            yield cell, ray.get(done)
-        except ray.exceptions.RayError as error:
-            yield cell, abstain(study, cell, classes, ray.get(testing), error)
-
-
-def _evaluate(
-    study: OriginStudy,
-    cell: Cell,
-    classes: tuple[str, ...],
-    training: list[Any],
-    testing: list[Any],
-    device: str,
-) -> dict[str, Any]:
-    tested = ray.get(testing)
-    try:
-        return evaluate_cell(study, cell, classes, ray.get(training), tested, device)
-    except Exception as error:
-        return abstain(study, cell, classes, tested, error)
+def _status(result: dict[str, Any]) -> str:
+    """Failed if a record did."""
+    failed = any(record["status"] == Status.FAILED for record in result["records"])
+    return str(Status.FAILED if failed else Status.OK)
 
 
 def _keep(
-    output: str, results: Sequence[dict[str, Any]], summary: dict[str, Any], tracker: Tracker
+    output: str, made: Sequence[dict[str, Any]], summary: dict[str, Any], tracker: Tracker
 ) -> None:
-    records = pa.Table.from_pylist([r for c in results for r in c["records"]], schema=RECORDS)
-    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in (("study", records), ("table", table(summary))):
-            path = str(Path(folder) / f"{name}.parquet")
-            pq.write_table(content, path)
-            storage.write_file(storage.join(output, f"{name}.parquet"), path)
-    storage.write(storage.join(output, "summary.json"), text.encode())
-    tracker.text(text, "summary.json")
-    tracker.table(table(summary).to_pydict(), "table.json")
+    records = pa.Table.from_pylist([r for c in made for r in c["records"]], schema=RECORDS)
+    put_table(records, storage.join(output, "study.parquet"))
+    keep(output, summary, table(summary), tracker)
     for row in summary["rows"]:
         _track(row, summary["classes"], tracker)
     if (figure := robustness_figure(summary)) is not None:
         tracker.figure(figure, "robustness.png")
-    for result in results:
+    for result in made:
         if result["filters"] is not None and result["records"]:
             name = _name(result["records"][0])
             weights = np.array(result["filters"], np.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,6 +36,7 @@ from forensics.trufor.checkpoint import load_network
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
 from jobs.progress import Progress
+from jobs.study_output import destination, keep
 from jobs.tracking import Tracker, as_name, store_uri, tracked
 from jobs.truth import read_truth
 from jobs.weights import resolved
@@ -101,12 +101,10 @@ class _Kind:
 
 def evaluate_study(job: EvaluateJob, study: Study) -> int:
     """Judge every image of the truth in every variant; returns the exit code."""
-    if job.truth is None or job.output is None:
-        raise UserError("a study needs truth (URI of a manifest) and output (URI of a folder)")
-    rows = sorted(read_truth(job.truth).values(), key=lambda r: (r.camera_id or "", r.image_id))
+    truth, output = destination(job)
+    rows = sorted(read_truth(truth).values(), key=lambda r: (r.camera_id or "", r.image_id))
     if not rows:
-        raise UserError(f"{job.truth} names no image")
-    output = job.output
+        raise UserError(f"{truth} names no image")
     kind = _kind(study, job)
     with (
         tracked("evaluate", job, job.tracking, output) as tracker,
@@ -122,18 +120,13 @@ def evaluate_study(job: EvaluateJob, study: Study) -> int:
         summary = {
             "study": kind.name,
             "settings": study.model_dump(mode="json"),
-            "truth": {"uri": job.truth, "rows": len(rows)},
+            "truth": {"uri": truth, "rows": len(rows)},
             **kind.tools.identity,
             **kind.summarise(records, study.seed),
         }
-        text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
         table = kind.table(summary)
         storage.write_file(storage.join(output, "study.parquet"), path)
-        small = str(Path(folder) / "table.parquet")
-        pq.write_table(table, small)
-        storage.write_file(storage.join(output, "table.parquet"), small)
-        storage.write(storage.join(output, "summary.json"), text.encode())
-        tracker.text(text, "summary.json")
+        keep(output, summary, table, tracker)
         _track(tracker, kind, records, summary, table)
     for line in (*kind.lines(summary), *_outcome_lines(summary)):
         print(line)
@@ -247,7 +240,7 @@ def _write_records(tables: Iterable[pa.Table], path: str, images: int, schema: p
 def _track(
     tracker: Tracker, kind: _Kind, records: pa.Table, summary: Mapping[str, Any], table: pa.Table
 ) -> None:
-    """Metrics, the table and the figures."""
+    """Metrics and figures."""
     numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     metrics = {
         as_name(f"{number}.{row['variant']}.{row[kind.group]}"): row[number]
@@ -257,7 +250,6 @@ def _track(
     }
     for start in range(0, len(metrics), _BATCH):
         tracker.metrics(dict(islice(metrics.items(), start, start + _BATCH)))
-    tracker.table(table.to_pydict(), "table.json")
     for name, figure in kind.figures(records, summary).items():
         tracker.figure(figure, name)
 

@@ -27,6 +27,7 @@ from forensics.manipulation.operations import CLASSES, PRISTINE, Manipulation, p
 from forensics.records import ManifestRow
 from forensics.train.manipulation.patches import split_devices
 from forensics.train.manipulation.training import TrainingSettings
+from jobs.cameras import say_skipped
 from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.manipulation_training.loop import train_loop
@@ -126,8 +127,7 @@ def _cut(
         needed, job.window, job.patches_per_photo, job.training.seed, job.max_megapixels
     )
     photos = cut_photos(rows, settings)
-    for image in photos.skipped:
-        print(f"{image.image_id}: not used, {image.reason}")
+    say_skipped(photos.skipped)
     return photos
 
 

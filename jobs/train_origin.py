@@ -34,13 +34,7 @@ from forensics.train.origin.folds import deal
 from forensics.train.origin.training import TrainingSettings
 from jobs.cluster import Pool, PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
-from jobs.origin_training.images import (
-    ImageSettings,
-    Prepared,
-    classes_of,
-    prepare_images,
-    source_of,
-)
+from jobs.origin_training.images import ImageSettings, classes_of, prepare_images, source_of
 from jobs.origin_training.loop import train_loop
 from jobs.origin_training.outcome import keep
 from jobs.tracking import Tracker, TrackingSettings, tracked
@@ -131,7 +125,8 @@ def _train(
         job.training.seed,
         job.max_megapixels,
     )
-    prepared = _prepared(rows, settings)
+    prepared = prepare_images(rows, settings)
+    prepared.say()
     sources = [source_of(row) for row in prepared.rows]
     labels = [str(row.label) for row in prepared.rows]
     folds = deal(labels, sources, job.folds, job.training.seed)
@@ -182,18 +177,6 @@ def _train(
         f"{storage.join(job.output, name)}.safetensors, {card['registered']}"
     )
     return OK
-
-
-def _prepared(rows: Sequence[ManifestRow], settings: ImageSettings) -> Prepared:
-    prepared = prepare_images(rows, settings)
-    for image in prepared.skipped:
-        print(f"{image.image_id}: not used, {image.reason}")
-    if prepared.harder:
-        print(
-            f"{len(prepared.harder)} images were compressed harder before than levelling does "
-            f"(first: {prepared.harder[0]}); lower level.jpeg_qualities, or it may still show"
-        )
-    return prepared
 
 
 def describe(epoch: Epoch) -> str:

@@ -28,6 +28,7 @@ from forensics.config import Settings, digest
 from forensics.records import ManifestRow
 from forensics.train.trufor.settings import ContrastiveSettings, SupervisedSettings
 from forensics.trufor.model import TruForSettings
+from jobs.cameras import say_skipped
 from jobs.cluster import Pool, PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.tracking import Tracker, TrackingSettings, store_uri, tracked
@@ -104,8 +105,7 @@ def _train(
     name = NAMES[job.phase]
     workers = Workers.of(pool, job.workers_per_training)
     usable = _usable(job, rows)
-    for image in usable.skipped:
-        print(f"{image.image_id}: not used, {image.reason}")
+    say_skipped(usable.skipped)
     config = {
         "phase": job.phase,
         "start": ray.put(weights),

@@ -16,7 +16,7 @@ from forensics.origin.patches import PatchSettings
 from forensics.records import ManifestRow, UserError, explain
 from forensics.scan import fetch
 from forensics.train.origin.images import OriginImage, prepare
-from jobs.cameras import Skipped
+from jobs.cameras import Skipped, say_skipped
 from jobs.progress import Progress
 
 NAMELESS = "(unknown)"
@@ -45,6 +45,15 @@ class Prepared:
     def of(self, folds: NDArray[np.int64], fold: int, *, tested: bool) -> list[Any]:
         """References of the images of one fold, or of all the others."""
         return [self.images[k] for k in np.flatnonzero((folds == fold) == tested)]
+
+    def say(self) -> None:
+        """What people should know of the rest."""
+        say_skipped(self.skipped)
+        if self.harder:
+            print(
+                f"{len(self.harder)} images were compressed harder before than levelling does "
+                f"(first: {self.harder[0]}); lower level.jpeg_qualities, or it may still show"
+            )
 
 
 def classes_of(rows: Sequence[ManifestRow], natural: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from forensics.evaluate.study.manipulation import RECORDS
 from forensics.evaluate.study.manipulation_summary import TABLE
 from forensics.records import ManifestRow, UserError
 from forensics.synth.camera import SimulatedCamera
-from jobs import manipulation_study
+from jobs.cells import digest_of
 from jobs.entry import INCOMPLETE, OK
 from jobs.evaluate import EvaluateJob, evaluate
 from jobs.training.journal import Journal
@@ -98,7 +98,7 @@ def test_a_cell_that_was_made_is_not_made_again(
     one = job(tmp_path, rows, tasks="noise-2", methods="svm", patches_per_photo=2)
     assert one.manipulation is not None
     ordered = sorted(rows, key=lambda row: row.image_id)
-    journal = Journal.open(str(one.output), manipulation_study._digest(one.manipulation, ordered))
+    journal = Journal.open(str(one.output), digest_of(one.manipulation, ordered))
     first, _ = one.manipulation.cells()
     made = {
         "task": first.task,

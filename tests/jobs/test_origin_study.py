@@ -78,27 +78,28 @@ def test_cells_that_were_made_are_not_made_again(
 ) -> None:
     output = tmp_path / "study"
     more = {"origin.methods": "saturation", "origin.levelled": "true"}
-    made: list[str] = []
+    evaluate_cell, begun = origin.evaluate_cell, tmp_path / "begun"
 
-    def broken(study: Any, cell: Any, classes: Any, training: Any, testing: Any, _: str) -> Any:
-        import ray
-
+    def broken(study: Any, classes: Any, cell: Any, *rest: Any) -> Any:
         if cell.fold == 1:
-            return origin.abstain(study, cell, classes, ray.get(testing), ValueError("broken"))
-        return origin.evaluate_cell(study, cell, classes, ray.get(training), ray.get(testing))
+            raise ValueError("broken")
+        return evaluate_cell(study, classes, cell, *rest)
 
-    monkeypatch.setattr(origin_study, "_evaluate", broken)
+    def noted(study: Any, classes: Any, cell: Any, *rest: Any) -> Any:
+        with begun.open("a") as file:
+            file.write(cell.name)
+        return evaluate_cell(study, classes, cell, *rest)
+
+    monkeypatch.setattr(origin_study, "evaluate_cell", broken)
     monkeypatch.setattr(origin_study.Journal, "close", lambda _: None)
     assert study(truth, output, store, **more) == INCOMPLETE
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["status"] == {"failed": 6, "ok": 6}
+    assert list(summary["reasons"]) == ["ValueError: broken"]
     monkeypatch.undo()
-    whole = origin_study._made
-    monkeypatch.setattr(
-        origin_study,
-        "_made",
-        lambda s, cells, *rest: (made.extend(c.name for c in cells), whole(s, cells, *rest))[1],
-    )
+    monkeypatch.setattr(origin_study, "evaluate_cell", noted)
     assert study(truth, output, store, **more) == OK
-    assert made == ["saturation_levelled_fold1"]
+    assert begun.read_text() == "saturation_levelled_fold1"
 
 
 def test_what_cannot_be_studied_is_refused(truth: str, tmp_path: Path, store: str) -> None:

@@ -124,8 +124,8 @@ class Cell:
 
 def evaluate_cell(
     study: OriginStudy,
-    cell: Cell,
     classes: Sequence[str],
+    cell: Cell,
     training: Sequence[OriginImage],
     testing: Sequence[OriginImage],
     device: str = "cpu",
@@ -134,8 +134,8 @@ def evaluate_cell(
 
     Args:
         study: the settings.
-        cell: which of its cells.
         classes: labels in the order of the numbers of the images.
+        cell: which of its cells.
         training: levelled, or not, as the cell says, of every class.
         testing: the same, of other sources; their patches are drawn anew.
         device: of torch.
@@ -148,7 +148,7 @@ def evaluate_cell(
     try:
         predict, filters = _learned(study, cell, classes, training, device)
     except UserError as error:
-        return abstain(study, cell, classes, testing, error, Status.NOT_APPLICABLE)
+        return abstain(study, classes, cell, testing, error, Status.NOT_APPLICABLE)
     seconds = time.perf_counter() - start
     patches = study.patches
     if study.test_patches is not None:
@@ -186,8 +186,8 @@ def evaluate_cell(
 
 def abstain(
     study: OriginStudy,
-    cell: Cell,
     classes: Sequence[str],
+    cell: Cell,
     testing: Sequence[OriginImage],
     error: BaseException,
     status: Status = Status.FAILED,

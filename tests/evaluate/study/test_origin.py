@@ -75,7 +75,7 @@ def test_cells_are_all_combinations_and_what_is_quick_comes_first() -> None:
 @pytest.mark.parametrize("method", ["ada", "cooccurrence"])
 def test_a_cell_judges_every_image_in_every_variant(method: Any) -> None:
     training, testing = images(3), images(2, 50)
-    found = evaluate_cell(STUDY, Cell(method, True, 1), CLASSES, training, testing)
+    found = evaluate_cell(STUDY, CLASSES, Cell(method, True, 1), training, testing)
     assert len(found["records"]) == 6 * 10
     assert all(set(record) <= set(RECORDS.names) for record in found["records"])
     for record in found["records"]:
@@ -89,22 +89,22 @@ def test_a_cell_judges_every_image_in_every_variant(method: Any) -> None:
             assert record["votes"][CLASSES.index(record["said"])] == max(record["votes"])
     assert found["training"] == 27
     assert (found["filters"] is None) == (method != "ada")
-    again = evaluate_cell(STUDY, Cell(method, True, 1), CLASSES, training, testing)
+    again = evaluate_cell(STUDY, CLASSES, Cell(method, True, 1), training, testing)
     assert again["records"] == found["records"]
 
 
 def test_test_images_may_give_more_patches_than_training_images() -> None:
     study = STUDY.model_copy(update={"test_patches": 9})
-    found = evaluate_cell(study, Cell("saturation", False, 0), CLASSES, images(2), images(1, 50))
+    found = evaluate_cell(study, CLASSES, Cell("saturation", False, 0), images(2), images(1, 50))
     assert [record["patches"] for record in found["records"]] == [9, 9, 9]
 
 
 def test_what_cannot_be_learned_is_said_in_every_record() -> None:
     cell, testing = Cell("vgg", False, 0), images(1)
-    found = evaluate_cell(STUDY, cell, CLASSES, images(2), testing)
+    found = evaluate_cell(STUDY, CLASSES, cell, images(2), testing)
     assert {r["status"] for r in found["records"]} == {Status.NOT_APPLICABLE}
     assert "needs vgg_weights" in found["records"][0]["reason"]
-    failed = abstain(STUDY, cell, CLASSES, testing, MemoryError("too much"))
+    failed = abstain(STUDY, CLASSES, cell, testing, MemoryError("too much"))
     assert [(r["status"], r["reason"]) for r in failed["records"]] == [("failed", "too much")] * 3
 
 
