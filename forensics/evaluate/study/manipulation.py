@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -124,13 +124,7 @@ def evaluate_cell(
         testing: the same of photos by other devices.
         device: of torch.
     """
-    record: dict[str, Any] = {
-        "task": cell.task,
-        "method": cell.method,
-        "patches_per_photo": cell.patches_per_photo,
-        "seed": cell.seed,
-        "tested_on": sorted({str(name) for photo in testing for name in photo.devices[:1]}),
-    }
+    tested_on = sorted({str(name) for photo in testing for name in photo.devices[:1]})
     labels = (0, 1 + study.tasks.index(cell.task))
     count, test_count = cell.patches_per_photo, study.test_patches_per_photo
     train = gather([few(p, count, [cell.seed, k]) for k, p in enumerate(training)], labels)
@@ -139,11 +133,12 @@ def evaluate_cell(
     try:
         judge = _trained(study, cell, train, device)
     except UserError as error:
-        return {**record, "status": str(Status.NOT_APPLICABLE), "reason": explain(error)}
+        return {**abstain(cell, error, Status.NOT_APPLICABLE), "tested_on": tested_on}
     seconds = time.perf_counter() - start
     right = judge(test) == test.labels
     return {
-        **record,
+        **asdict(cell),
+        "tested_on": tested_on,
         "status": str(Status.OK),
         "reason": None,
         "training_patches": len(train),
@@ -155,16 +150,9 @@ def evaluate_cell(
     }
 
 
-def abstain(cell: Cell, error: BaseException) -> dict[str, Any]:
+def abstain(cell: Cell, error: BaseException, status: Status = Status.FAILED) -> dict[str, Any]:
     """The record of a cell that could not be made."""
-    return {
-        "task": cell.task,
-        "method": cell.method,
-        "patches_per_photo": cell.patches_per_photo,
-        "seed": cell.seed,
-        "status": str(Status.FAILED),
-        "reason": explain(error),
-    }
+    return {**asdict(cell), "status": str(status), "reason": explain(error)}
 
 
 def _trained(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -243,8 +243,6 @@ def _known(
         "image_id": image.image_id,
         "source": image.source,
         "label": classes[image.label],
-        "method": cell.method,
-        "levelled": cell.levelled,
-        "fold": cell.fold,
+        **asdict(cell),
         "operation": operation.name,
     }
