@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -43,7 +44,7 @@ class Variant:
         }
 
 
-class StudySettings(Settings):
+class StudySettings(Settings, ABC):
     """What both studies vary."""
 
     camera_models: str = Field(description="URI of the folder of camera models")
@@ -59,9 +60,9 @@ class StudySettings(Settings):
     max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
     seed: int = Field(0, ge=0, description="of sampled blocks and of bootstrap intervals")
 
+    @abstractmethod
     def variants(self) -> tuple[Variant, ...]:
         """All combinations of the axes, in the order of the settings, each once."""
-        raise NotImplementedError
 
 
 class PredictionStudy(StudySettings):
