@@ -13,6 +13,7 @@ import ray
 from numpy.typing import NDArray
 
 from forensics import manifest, storage
+from forensics.evaluate.plots import confusion_figure
 from forensics.evaluate.study.origin import (
     RECORDS,
     Cell,
@@ -20,11 +21,7 @@ from forensics.evaluate.study.origin import (
     abstain,
     evaluate_cell,
 )
-from forensics.evaluate.study.origin_plots import (
-    confusion_figure,
-    filters_figure,
-    robustness_figure,
-)
+from forensics.evaluate.study.origin_plots import filters_figure, robustness_figure
 from forensics.evaluate.study.origin_summary import NAMES, ORIGINAL, lines, summarise, table
 from forensics.records import ManifestRow, Status, UserError
 from forensics.train.origin.folds import deal

@@ -71,6 +71,26 @@ def log_histogram(groups: Mapping[str, Sequence[float]], title: str, quantity: s
     return figure
 
 
+def confusion_figure(confusion: ArrayLike, classes: Sequence[str], title: str) -> Figure:
+    """What members of each true class (rows of counts) were said to be: their shares and counts."""
+    counts = np.asarray(confusion)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 2.5 + 0.7 * len(classes)
+    figure = Figure(figsize=(side + 0.5, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="said", ylabel="true")
+    axes.set_title(title, fontsize="small")
+    for (row, column), share in np.ndenumerate(shares):
+        if counts[row, column]:
+            colour = "white" if share > 0.5 else "black"
+            text = f"{100 * share:.0f} %\n{counts[row, column]}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    return figure
+
+
 def _histograms(axes: Axes, groups: Mapping[str, ArrayLike], edges: list[float]) -> None:
     for name, values in groups.items():
         axes.hist(values, bins=edges, alpha=0.6, label=f"{name}: n = {np.size(values)}")

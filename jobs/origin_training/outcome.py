@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from numpy.typing import NDArray
 
 from forensics import __version__, storage
-from forensics.evaluate.study.origin_plots import confusion_figure, filters_figure
+from forensics.evaluate.plots import confusion_figure
+from forensics.evaluate.study.origin_plots import filters_figure
 from forensics.origin.filters import CHANNELS, channel_variances
 from forensics.origin.network import NetworkSettings
 from forensics.origin.voting import majority
 from jobs.tracking import Tracker
-from jobs.training.models import register, save_model
+from jobs.training.models import signature_of
+from jobs.training.publish import publish
 
 _CODE = Path(__file__).with_name("network_pyfunc.py")
 
@@ -58,20 +58,13 @@ def keep(
         **about,
         "forensics": __version__,
     }
-    text = json.dumps(card, indent=1)
-    storage.write(storage.join(output, f"{name}.safetensors"), weights)
-    storage.write(storage.join(output, f"{name}.json"), text.encode())
-    _log(tracker, name, card, outcome, text)
     tags = {key: value for key, value in card.items() if not isinstance(value, dict | list)}
     tags |= {key: value for key, value in tested.items() if isinstance(value, float)}
     tags["classes"] = ", ".join(classes)
-    registered = register(
-        tracker,
-        name,
-        tags,
-        lambda folder: save_model(folder, _CODE, weights, card, _signature(network)),
-    )
-    return {**card, "registered": registered}
+    signature = signature_of((network.side, network.side, 3), (len(classes),))
+    published = publish(tracker, output, weights, card, code=_CODE, signature=signature, tags=tags)
+    _log(tracker, card, outcome["filters"])
+    return published
 
 
 def measured(images: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
@@ -97,10 +90,8 @@ def measured(images: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dic
     }
 
 
-def _log(
-    tracker: Tracker, name: str, card: Mapping[str, Any], outcome: Mapping[str, Any], text: str
-) -> None:
-    tracker.text(text, f"{name}.json")
+def _log(tracker: Tracker, card: Mapping[str, Any], filters: NDArray[np.float32]) -> None:
+    name = card["network"]
     for key in ("tested", "tested_as_found"):
         measures = {k: v for k, v in card[key].items() if isinstance(v, float)}
         tracker.metrics({f"{name}.{key}.{k}": v for k, v in measures.items()})
@@ -109,11 +100,4 @@ def _log(
     title = f"{name}: {tested['accuracy']:.1%} of {tested['images']} images of other sources"
     figure = confusion_figure(tested["confusion"], card["classes"], title)
     tracker.figure(figure, f"{name}-confusion.png")
-    tracker.figure(filters_figure(outcome["filters"], name), f"{name}-filters.png")
-
-
-def _signature(network: NetworkSettings) -> ModelSignature:
-    side = network.side
-    patches = TensorSpec(np.dtype(np.uint8), (-1, side, side, 3))
-    shares = TensorSpec(np.dtype(np.float32), (-1, len(network.classes)))
-    return ModelSignature(Schema([patches]), Schema([shares]))
+    tracker.figure(filters_figure(filters, name), f"{name}-filters.png")

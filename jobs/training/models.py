@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import torch
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
 
 from forensics import __version__
 from jobs.tracking import Tracker
@@ -58,6 +60,13 @@ def save_model(
             signature=signature,
             pip_requirements=[f"forensics=={__version__}", f"torch=={torch.__version__}"],
         )
+
+
+def signature_of(taken: Sequence[int], given: Sequence[int] = ()) -> ModelSignature:
+    """uint8 (n, ``*taken``) in, float32 (n, ``*given``) out."""
+    patches = TensorSpec(np.dtype(np.uint8), (-1, *taken))
+    answers = TensorSpec(np.dtype(np.float32), (-1, *given))
+    return ModelSignature(Schema([patches]), Schema([answers]))
 
 
 def _ensure(client: MlflowClient, name: str) -> None:

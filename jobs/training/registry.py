@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 
 from forensics import __version__
 from forensics.prnu.camera_model import WindowModel
 from jobs.tracking import Tracker
-from jobs.training.models import register, save_model
+from jobs.training.models import register, save_model, signature_of
 from jobs.training.plan import label
 
 _CODE = Path(__file__).with_name("predictor_pyfunc.py")
@@ -46,8 +43,4 @@ def save(folder: Path, model: WindowModel, card: dict[str, Any]) -> None:
     """The MLflow model in ``folder/model``."""
     state = {name: tensor.contiguous() for name, tensor in model.predictor.state().items()}
     side = model.window
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 3))]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1,))]),
-    )
-    save_model(folder, _CODE, safetensors.torch.save(state), card, signature)
+    save_model(folder, _CODE, safetensors.torch.save(state), card, signature_of((side, side, 3)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from mlflow.types import Schema, TensorSpec
 from forensics import __version__, storage
 from jobs.tracking import Tracker
 from jobs.training.course import finite
-from jobs.training.models import register, save_model
+from jobs.training.publish import publish
 from jobs.trufor_training.sheet import contact_sheet
 
 NAMES: Mapping[int, str] = {1: "noiseprint", 2: "trufor-localization", 3: "trufor"}
@@ -50,20 +49,14 @@ def keep(
         **about,
         "forensics": __version__,
     }
-    storage.write(storage.join(output, f"{name}.safetensors"), weights)
-    storage.write(storage.join(output, f"{name}.json"), json.dumps(card, indent=1).encode())
+    tags = {key: value for key, value in card.items() if not isinstance(value, dict)}
+    published = publish(
+        tracker, output, weights, card, code=_CODE, signature=_signature(phase), tags=tags
+    )
     tracker.metrics({f"best.{key}": value for key, value in finite(best).items()})
-    tracker.text(json.dumps(card, indent=1), f"{name}.json")
     title = f"{name}: images not trained on"
     tracker.figure(contact_sheet(outcome["samples"], title), "samples.png")
-    tags = {key: value for key, value in card.items() if not isinstance(value, dict)}
-    registered = register(
-        tracker,
-        name,
-        tags,
-        lambda folder: save_model(folder, _CODE, weights, card, _signature(phase)),
-    )
-    return {**card, "registered": registered}
+    return published
 
 
 def _signature(phase: int) -> ModelSignature:

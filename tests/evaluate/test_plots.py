@@ -70,3 +70,10 @@ def test_log_histograms_hold_small_negative_and_huge_values():
     figure = rendered(plots.log_histogram(values, "x", "PCE"))
     assert sum(bar.get_height() for bar in figure.axes[0].patches) == 5
     assert figure.axes[0].get_xscale() == "log"
+
+
+def test_a_confusion_shows_the_shares_of_each_true_class():
+    figure = rendered(plots.confusion_figure([[2, 1], [0, 0]], ("a", "b"), "title"))
+    texts = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+    assert texts == {(0, 0): "67 %\n2", (1, 0): "33 %\n1"}
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["a", "b"]

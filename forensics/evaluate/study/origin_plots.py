@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,25 +62,4 @@ def filters_figure(weights: NDArray[np.float32], title: str) -> Figure:
         axes.imshow(mosaic(weights, channel), cmap="gray", vmin=-limit, vmax=limit)
         axes.set_title(CHANNELS[channel])
         axes.set_axis_off()
-    return figure
-
-
-def confusion_figure(
-    confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str
-) -> Figure:
-    """Images of each true class (rows) by what they were said to be: shares and counts."""
-    counts = np.asarray(confusion)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = 2.5 + 0.7 * len(classes)
-    figure = Figure(figsize=(side + 0.5, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="said", ylabel="true")
-    axes.set_title(title, fontsize="small")
-    for (row, column), share in np.ndenumerate(shares):
-        colour = "white" if share > 0.5 else "black"
-        text = f"{100 * share:.0f} %\n{counts[row, column]}"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     return figure

@@ -12,11 +12,7 @@ from PIL import Image
 from forensics.evaluate.study import origin_summary
 from forensics.evaluate.study.origin import RECORDS, Cell, OriginStudy, abstain, evaluate_cell
 from forensics.evaluate.study.origin_operations import Operation, stretch
-from forensics.evaluate.study.origin_plots import (
-    confusion_figure,
-    filters_figure,
-    robustness_figure,
-)
+from forensics.evaluate.study.origin_plots import filters_figure, robustness_figure
 from forensics.origin.filters import channel_variances
 from forensics.records import Status
 from tests.origin.networks import CLASSES, of_class
@@ -182,5 +178,3 @@ def test_figures_are_drawn_of_what_there_is() -> None:
     assert robustness_figure(only) is None
     weights = np.array(made()["filters"], np.float32)
     assert len(filters_figure(weights, "title").axes) == 3
-    matrix = confusion_figure([[2, 1], [0, 0]], ("a", "b"), "title").axes[0]
-    assert {text.get_text() for text in matrix.texts} == {"67 %\n2", "33 %\n1", "0 %\n0"}
