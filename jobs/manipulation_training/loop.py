@@ -12,7 +12,6 @@ from forensics import storage
 from forensics.manipulation import weights
 from forensics.manipulation.base import NetworkSettings
 from forensics.manipulation.network import ResidualNetwork
-from forensics.records import UserError
 from forensics.train.manipulation.choice import gather
 from forensics.train.manipulation.training import (
     ManipulationTraining,
@@ -20,7 +19,7 @@ from forensics.train.manipulation.training import (
     probabilities,
 )
 from forensics.train.peers import Peers
-from jobs.training.checkpoints import report, resume
+from jobs.training.checkpoints import answer, run_epochs
 
 
 def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -36,12 +35,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         the patches tested on ``truth``, ``devices`` and class ``probabilities``; or ``error`` where
         patches or settings cannot be trained with: trying again is no use.
     """
-    peers = Peers.of_process_group()
-    try:
-        result = _trained(config, peers)
-    except UserError as error:
-        result = {"error": str(error)}
-    return result if peers.rank == 0 else None
+    return answer(_trained, config)
 
 
 def _trained(config: dict[str, Any], peers: Peers) -> dict[str, Any]:
@@ -52,9 +46,7 @@ def _trained(config: dict[str, Any], peers: Peers) -> dict[str, Any]:
     training = ManipulationTraining(
         network.to(ray.train.torch.get_device()), patches, settings, peers
     )
-    resume(training)
-    for epoch in training.epochs():
-        report(asdict(epoch), training, peers)
+    run_epochs(training, peers)
     training.finish()
     if peers.rank > 0:
         return {}

@@ -13,11 +13,10 @@ from forensics import storage
 from forensics.origin import weights
 from forensics.origin.judge import predictor
 from forensics.origin.network import NetworkSettings, OriginNetwork
-from forensics.records import UserError
 from forensics.train.origin.images import OriginImage
 from forensics.train.origin.training import OriginTraining, TrainingSettings
 from forensics.train.peers import Peers
-from jobs.training.checkpoints import report, resume
+from jobs.training.checkpoints import answer, run_epochs
 
 
 def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -35,12 +34,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         and the ``probabilities`` of its patches; or ``error`` where images or settings cannot be
         trained with: trying again is no use.
     """
-    peers = Peers.of_process_group()
-    try:
-        result = _trained(config, peers)
-    except UserError as error:
-        result = {"error": str(error)}
-    return result if peers.rank == 0 else None
+    return answer(_trained, config)
 
 
 def _trained(config: dict[str, Any], peers: Peers) -> dict[str, Any]:
@@ -52,9 +46,7 @@ def _trained(config: dict[str, Any], peers: Peers) -> dict[str, Any]:
     images, tested = ray.get(config["training"]), ray.get(config["testing"])
     network.to(ray.train.torch.get_device())
     training = OriginTraining(network, images, tested, settings, peers)
-    resume(training)
-    for epoch in training.epochs():
-        report(asdict(epoch), training, peers)
+    run_epochs(training, peers)
     training.finish()
     if peers.rank > 0:
         return {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +12,7 @@ import ray.train
 import torch
 from ray.train import Checkpoint
 
+from forensics.records import UserError
 from forensics.train.peers import Peers
 
 _STATE = "state.pt"
@@ -23,6 +26,38 @@ class Resumable(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from there."""
+
+
+class Training(Resumable, Protocol):
+    """A training that goes by epochs."""
+
+    def epochs(self) -> Iterator[Any]:
+        """Trains; gives every epoch that is left, a record of its numbers."""
+
+
+def answer(
+    train: Callable[[dict[str, Any], Peers], dict[str, Any]], config: dict[str, Any]
+) -> dict[str, Any] | None:
+    """What ``train`` returns, on the first worker; its ``error`` for what it refuses as
+    `UserError`: trying again would be no use."""
+    peers = Peers.of_process_group()
+    try:
+        result = train(config, peers)
+    except UserError as error:
+        result = {"error": str(error)}
+    return result if peers.rank == 0 else None
+
+
+def run_epochs(
+    training: Training, peers: Peers, numbers: Callable[[Any], dict[str, Any]] = asdict
+) -> None:
+    """Train to the last epoch, from the last checkpoint of this run if there is one.
+
+    ``numbers`` says what an epoch reports.
+    """
+    resume(training)
+    for epoch in training.epochs():
+        report(numbers(epoch), training, peers)
 
 
 def resume(training: Resumable) -> None:

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from forensics.prnu.blocks import ImageBlocks
 from forensics.prnu.predictors.cnn import CNNPredictor
 from forensics.prnu.predictors.network import CNNSettings, CorrelationNetwork
-from forensics.records import UserError
 from forensics.train.peers import Peers
 from forensics.train.regression import Regression, TrainingSettings
-from jobs.training.checkpoints import report, resume
+from jobs.training.checkpoints import answer, run_epochs
 
 _BATCH = 256  # blocks predicted at once
 
@@ -35,12 +34,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         ``validation``, per photo measured and predicted correlations of blocks not trained on;
         or ``error`` where the photos or settings cannot be trained with: trying again is no use.
     """
-    peers = Peers.of_process_group()
-    try:
-        result = _trained(config, peers)
-    except UserError as error:
-        result = {"error": str(error)}
-    return result if peers.rank == 0 else None
+    return answer(_trained, config)
 
 
 def _trained(config: dict[str, Any], peers: Peers) -> dict[str, Any]:
@@ -54,9 +48,7 @@ def _trained(config: dict[str, Any], peers: Peers) -> dict[str, Any]:
     device = ray.train.torch.get_device()
     network.to(device)
     regression = Regression(network, images, settings, peers)
-    resume(regression)
-    for epoch in regression.epochs():
-        report(asdict(epoch), regression, peers)
+    run_epochs(regression, peers)
     predictor = CNNPredictor(shape, settings).take(regression.finish())
     if peers.rank > 0:
         return {}

@@ -20,7 +20,7 @@ from forensics.train.trufor.settings import ContrastiveSettings, SupervisedSetti
 from forensics.train.trufor.supervised import LocalizationPhase, ReliabilityPhase
 from forensics.trufor.checkpoint import load_network, load_noiseprint, to_safetensors
 from forensics.trufor.model import TruForNetwork
-from jobs.training.checkpoints import report, resume
+from jobs.training.checkpoints import run_epochs
 from jobs.trufor_training.start import noiseprint_to_bytes
 
 
@@ -44,10 +44,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     except UserError as error:  # the same in all workers
         return {"error": str(error)} if peers.rank == 0 else None
     training = PhaseTraining(phase, peers)
-    resume(training)
     try:
-        for epoch in training.epochs():
-            report(numbers(epoch), training, peers)
+        run_epochs(training, peers, numbers)
     except UserError as error:
         if peers.count > 1:  # the others wait for this one
             raise
