@@ -14,7 +14,7 @@ from forensics.manipulation.operations import Manipulation
 from forensics.records import ManifestRow, UserError, explain
 from forensics.train.manipulation.patches import Patches, Photo, cut
 from jobs.cameras import Skipped
-from jobs.progress import Progress
+from jobs.waiting import wait_for
 
 NAMELESS = "(unknown)"
 
@@ -65,12 +65,9 @@ def device_of(row: ManifestRow) -> str:
 def cut_photos(rows: Sequence[ManifestRow], settings: PatchSettings) -> CutPhotos:
     """Cut the photos; those that are forged, are no images or have no usable patch are skipped."""
     made = [patches_of.remote(row, settings) for row in rows]
-    left = [reason for _, reason in made]
-    with Progress(total=len(rows), unit="photos cut") as progress:
-        while left:
-            _, left = ray.wait(left, fetch_local=False)
-            progress.add(1)
-    reasons = ray.get([reason for _, reason in made])
+    ended = [reason for _, reason in made]
+    wait_for(ended, "photos cut")
+    reasons = ray.get(ended)
     photos = tuple(
         CutPhoto(device_of(row), patches)
         for row, (patches, _), reason in zip(rows, made, reasons, strict=True)

@@ -17,7 +17,7 @@ from forensics.records import ManifestRow, UserError, explain
 from forensics.scan import fetch
 from forensics.train.origin.images import OriginImage, prepare
 from jobs.cameras import Skipped, say_skipped
-from jobs.progress import Progress
+from jobs.waiting import wait_for
 
 NAMELESS = "(unknown)"
 
@@ -81,12 +81,9 @@ def source_of(row: ManifestRow) -> str:
 def prepare_images(rows: Sequence[ManifestRow], settings: ImageSettings) -> Prepared:
     """Level the images and draw their patches; they stay in the object store."""
     made = [prepared.remote(row, settings) for row in rows]
-    left = [outcome for _, outcome in made]
-    with Progress(total=len(rows), unit="images prepared") as progress:
-        while left:
-            _, left = ray.wait(left, fetch_local=False)
-            progress.add(1)
-    outcomes = ray.get([outcome for _, outcome in made])
+    ended = [outcome for _, outcome in made]
+    wait_for(ended, "images prepared")
+    outcomes = ray.get(ended)
     kept = [k for k, (skipped, _) in enumerate(outcomes) if skipped is None]
     return Prepared(
         tuple(made[k][0] for k in kept),

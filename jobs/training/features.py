@@ -10,10 +10,10 @@ import ray
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.sampling import AUDIT_WINDOW, Floats
 from jobs.cameras import Skipped, sample, write_trained
-from jobs.progress import Progress
 from jobs.training.network import NotTrained
 from jobs.training.plan import Training
 from jobs.training.tasks import unseen_points
+from jobs.waiting import wait_for
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,7 @@ def train_features(
     samples = [
         sample.remote(models, version, row, max_megapixels, quality) for row in training.rows
     ]
-    with Progress(total=len(samples), unit="photos sampled") as progress:
-        for done in range(1, len(samples) + 1):
-            ray.wait(samples, num_returns=done, fetch_local=False)
-            progress.add(1)
+    wait_for(samples, "photos sampled")
     result = ray.get(
         write_trained.remote(
             models,

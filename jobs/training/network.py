@@ -20,7 +20,6 @@ from forensics.prnu.regression import image_gain
 from forensics.records import UserError
 from forensics.train.regression import TrainingSettings
 from jobs.cameras import Skipped
-from jobs.progress import Progress
 from jobs.training.course import Course
 from jobs.training.follow import follow
 from jobs.training.loop import train_loop
@@ -28,6 +27,7 @@ from jobs.training.plan import Training
 from jobs.training.plots import Floats
 from jobs.training.run import Workers
 from jobs.training.tasks import BlockSettings, Sampled, blocks_of
+from jobs.waiting import wait_for
 
 MIN_IMAGES = 2
 """One to learn from and one to see how well it went."""
@@ -125,10 +125,7 @@ def _sample(training: Training, options: NetworkOptions) -> _Blocks:
         for quality in training.qualities
     ]
     summaries = [summary for _, summary in made]
-    with Progress(total=len(made), unit="photos sampled") as progress:
-        for done in range(1, len(summaries) + 1):
-            ray.wait(summaries, num_returns=done, fetch_local=False)
-            progress.add(1)
+    wait_for(summaries, "photos sampled")
     references, sampled = [], []
     skipped: dict[str, Skipped] = {}
     first: dict[str, str] = {}  # of each file, the id it came with first

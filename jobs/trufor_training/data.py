@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from forensics.train.trufor.examples import example_of
 from forensics.train.trufor.patches import PhotoCrops, cut_crops
 from forensics.train.trufor.settings import ContrastiveSettings
 from jobs.cameras import Skipped
-from jobs.progress import Progress
+from jobs.waiting import wait_for
 
 _IMAGES_PER_TASK = 8
 
@@ -38,7 +38,9 @@ def usable_photos(
             "from photos of known cameras or camera models"
         )
     cut = [crops_of.remote(row, settings, max_megapixels) for row in rows]
-    reasons = _waited({reason: 1 for _, reason in cut}, "photos cut")
+    ended = [reason for _, reason in cut]
+    wait_for(ended, "photos cut")
+    reasons = ray.get(ended)
     kept = [crops for (crops, _), reason in zip(cut, reasons, strict=True) if reason is None]
     return Usable(kept, tuple(reason for reason in reasons if reason is not None))
 
@@ -48,7 +50,8 @@ def usable_images(rows: Sequence[ManifestRow], max_megapixels: float) -> Usable:
     size = _IMAGES_PER_TASK
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     checked = {unusable.remote(part, max_megapixels): len(part) for part in parts}
-    skipped = [image for part in _waited(checked, "images read") for image in part]
+    wait_for(checked, "images read", checked)
+    skipped = [image for part in ray.get(list(checked)) for image in part]
     names = {image.image_id for image in skipped}
     return Usable([row for row in rows if row.image_id not in names], tuple(skipped))
 
@@ -78,13 +81,3 @@ def unusable(rows: Sequence[ManifestRow], max_megapixels: float) -> list[Skipped
         except Exception as error:
             skipped.append(Skipped(row.image_id, explain(error)))
     return skipped
-
-
-def _waited(sizes: Mapping[Any, int], unit: str) -> list[Any]:
-    """What the references give, in their order; each stands for so many of the unit."""
-    left = list(sizes)
-    with Progress(total=sum(sizes.values()), unit=unit) as progress:
-        while left:
-            [done], left = ray.wait(left, fetch_local=False)
-            progress.add(sizes[done])
-    return ray.get(list(sizes))  # type: ignore[no-any-return]
