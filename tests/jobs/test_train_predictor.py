@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ import pytest
 import ray
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from forensics import storage
 from forensics.config import load
@@ -34,10 +30,11 @@ from jobs.train_predictor import TrainPredictorJob, train_predictor
 from jobs.training.loop import train_loop
 from jobs.training.plan import plan, spread
 from jobs.training.run import Workers, run_training
-from tests.conftest import ROOT
+from tests.jobs import trainings
 from tests.jobs.photos import manifest_of, put_bytes
-from tests.jobs.runs import cut_power, start
+from tests.jobs.runs import start
 from tests.jobs.test_camera_model import model, photos, put_model
+from tests.jobs.trainings import words
 from tests.prnu.cameras import HEIGHT, WIDTH, fingerprint_model, photo, used
 from tests.s3server import S3Server
 
@@ -58,8 +55,8 @@ TINY: dict[str, Any] = {
 }
 
 
-def settings(folder: Path, manifest: str, store: str, **changes: Any) -> TrainPredictorJob:
-    values = {
+def given(folder: Path, manifest: str, store: str, **changes: Any) -> dict[str, Any]:
+    return {
         "manifest": manifest,
         "models": str(folder / "models"),
         "tracking.uri": store,
@@ -67,11 +64,10 @@ def settings(folder: Path, manifest: str, store: str, **changes: Any) -> TrainPr
         **TINY,
         **changes,
     }
-    return load(TrainPredictorJob, None, words(values))
 
 
-def words(values: dict[str, Any]) -> list[str]:
-    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+def settings(*arguments: Any, **changes: Any) -> TrainPredictorJob:
+    return load(TrainPredictorJob, None, words(given(*arguments, **changes)))
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +96,6 @@ def trained(ray_local: None, case: tuple[Path, str], store: str) -> Path:
     return folder
 
 
-def logged(store: str, folder: Path) -> list[Run]:
-    client = MlflowClient(store)
-    experiment = client.get_experiment_by_name(folder.name)
-    assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id]))
-
-
 def test_all_cameras_are_trained_in_one_go(trained: Path, store: str) -> None:
     for seed in (1, 2):
         found = model(trained, f"camera{seed}")
@@ -122,24 +111,24 @@ def test_all_cameras_are_trained_in_one_go(trained: Path, store: str) -> None:
         assert any(bool(weights[name].any()) for name in weights if "output.weight" in name)
     assert not (trained / "models" / ".training").exists()  # checkpoints are gone
 
-    [run] = logged(store, trained)
+    [run] = trainings.logged(store, trained)
     assert run.info.status == "FINISHED"
     metrics = run.data.metrics
     window = model(trained, "camera2").window(WINDOW)
     assert metrics["camera2-cnn-64.sigma1"] == window.sigma1
     assert metrics["camera2-cnn-64.mse"] == pytest.approx(window.sigma1**2)
-    client = MlflowClient(store)
-    course = client.get_metric_history(run.info.run_id, "camera1-cnn-64.validation_mse")
+    course = MlflowClient(store).get_metric_history(
+        run.info.run_id, "camera1-cnn-64.validation_mse"
+    )
     assert [metric.step for metric in course] == [1, 2, 3, 4]
     assert all(metric.value > 0 for metric in course)
-    artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
-    names = {str(p.relative_to(artifacts)) for p in artifacts.rglob("*") if p.is_file()}
-    assert names == {
+    assert trainings.artifacts_of(run) == {
         "predictors.json",
         "adjusted_r2.png",
         "scatter/camera1-cnn-64.png",
         "scatter/camera2-cnn-64.png",
     }
+    artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
     results = json.loads((artifacts / "predictors.json").read_text())
     assert [result["camera_id"] for result in results] == ["camera1", "camera2"]
 
@@ -147,20 +136,10 @@ def test_all_cameras_are_trained_in_one_go(trained: Path, store: str) -> None:
 def test_the_registered_model_predicts_as_the_predictor_does(
     trained: Path, store: str, tmp_path: Path
 ) -> None:
-    """In a process of its own that refuses pickles."""
     [version] = MlflowClient(store).search_model_versions("name = 'prnu-camera1-cnn-64'")
     assert version.tags["camera_id"] == "camera1"
     blocks = np.random.default_rng(0).integers(0, 256, (5, WINDOW, WINDOW, 3), dtype=np.uint8)
-    np.save(tmp_path / "blocks.npy", blocks)
-    script = (
-        "import sys, mlflow, numpy as np; mlflow.set_tracking_uri(sys.argv[1]);"
-        f"m = mlflow.pyfunc.load_model('models:/prnu-camera1-cnn-64/{version.version}');"
-        "np.save(sys.argv[3], m.predict(np.load(sys.argv[2])))"
-    )
-    files = [str(tmp_path / "blocks.npy"), str(tmp_path / "rho_hat.npy")]
-    env = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", script, store, *files], check=True, cwd=tmp_path, env=env)
-    rho_hat = np.load(files[1])
+    [rho_hat] = trainings.said(store, tmp_path, blocks, version.name).values()
     assert rho_hat.dtype == np.float32
     expected = model(trained, "camera1").window(WINDOW).predictor.predict(blocks)
     np.testing.assert_array_equal(rho_hat, expected)
@@ -172,43 +151,21 @@ def test_a_killed_job_continues_at_the_next_epoch(
     trained: Path, fresh: tuple[Path, str], store: str
 ) -> None:
     folder, manifest = fresh
-    arguments = words(
-        {
-            "manifest": manifest,
-            "models": folder / "models",
-            "tracking.uri": store,
-            "tracking.experiment": folder.name,
-            "cameras": "camera1",
-            **TINY,
-        }
-    )
-    checkpoints = folder / "models" / ".training"
-    process = start("jobs.train_predictor", *arguments)
-    end = time.monotonic() + 200
-    while not list(checkpoints.rglob("checkpoint_manager_snapshot.json")):
-        assert time.monotonic() < end
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
-    cut_power(process)  # a worker left alone would finish epochs that nobody counts
-    before = model(folder, "camera1")
-    assert before.windows == ()
-    [snapshot] = checkpoints.rglob("checkpoint_manager_snapshot.json")
-    [kept] = json.loads(snapshot.read_text())["checkpoint_results"]
-    done = kept["metrics"]["number"]
+    values = {"cameras": "camera1"}
+    arguments = words(given(folder, manifest, store, **values))
+    work = folder / "models" / ".training"
+    done = trainings.kill_after_an_epoch("jobs.train_predictor", arguments, work, "camera1-cnn-64")
+    assert model(folder, "camera1").windows == ()
     assert 1 <= done < 4
-
-    process = start("jobs.train_predictor", *arguments)
-    out, _ = process.communicate(timeout=280)
-    assert process.returncode == OK, out
-    assert f"epoch {done + 1}/4" in out
+    out = trainings.printed(lambda: train_predictor(settings(folder, manifest, store, **values)))
+    assert "epoch 4/4" in out
     assert f"epoch {done}/4" not in out
     # the same, bit for bit, as the training that was never interrupted
     assert model(folder, "camera1").digest == model(trained, "camera1").digest
-    assert not checkpoints.exists()
-    [run] = logged(store, folder)
+    assert not work.exists()
+    [run] = trainings.logged(store, folder)
     assert run.info.status == "FINISHED"
-    course = MlflowClient(store).get_metric_history(run.info.run_id, "camera1-cnn-64.train_mse")
-    assert sorted(metric.step for metric in course) == [1, 2, 3, 4]
+    assert sorted(trainings.steps(store, run, "camera1-cnn-64.train_mse")) == [1, 2, 3, 4]
 
 
 @pytest.mark.s3
@@ -326,7 +283,7 @@ def test_features_per_quality(
     assert isinstance(found.window(128, 70).predictor, LSEPredictor)
     assert found.window(128, 70).sigma1 != found.window(128, 90).sigma1
     assert model(folder, "camera1").windows == ()
-    [run] = logged(store, folder)
+    [run] = trainings.logged(store, folder)
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
     scatters = {path.name for path in (artifacts / "scatter").iterdir()}
     assert scatters == {"camera2-lse-128-q90.png", "camera2-lse-128-q70.png"}
@@ -392,7 +349,7 @@ def test_photos_that_cannot_be_used_are_named(
     assert "1-broken: " in out
     assert "1-white: every block of it is constant or saturated" in out
     assert model(tmp_path, "camera1").digest == digest
-    [run] = logged(store, tmp_path)
+    [run] = trainings.logged(store, tmp_path)
     assert run.info.status == "FINISHED"
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import ray
+import ray.train
 from mlflow import MlflowClient
 
+import jobs.train_trufor
 from forensics.config import load
 from forensics.manifest import read
 from forensics.records import ManifestRow, UserError
@@ -26,15 +24,15 @@ from forensics.train.trufor.settings import ContrastiveSettings
 from forensics.trufor.checkpoint import load_network, load_noiseprint
 from forensics.trufor.noiseprint import Noiseprint
 from forensics.trufor.predictor import TruFor
-from jobs.entry import OK
+from jobs.entry import INCOMPLETE, OK
 from jobs.make_forgeries import MakeForgeriesJob, make_forgeries
 from jobs.train_trufor import TrainTruForJob, train_trufor
 from jobs.training.run import Workers, run_training
 from jobs.trufor_training.loop import numbers, train_loop
 from jobs.trufor_training.start import noiseprint_to_bytes
-from tests.conftest import ROOT
+from tests.jobs import trainings
 from tests.jobs.photos import manifest_of, put_bytes
-from tests.jobs.runs import start
+from tests.jobs.trainings import words
 from tests.train.trufor.made import TINY
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -59,10 +57,6 @@ SMALL: dict[str, Any] = {
     "samples": 2,
 }
 WEIGHTS = {1: "noiseprint", 2: "trufor-localization", 3: "trufor"}
-
-
-def words(values: dict[str, Any]) -> list[str]:
-    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
 def settings(folder: Path, phase: int, manifest: str, store: str, **more: Any) -> list[str]:
@@ -104,8 +98,16 @@ def case(ray_local: None, tmp_path_factory: pytest.TempPathFactory, store: str) 
 def trained(case: Path, store: str) -> Path:
     """Folder of a network that went through all phases."""
     truth = str(case / "forged" / "truth.parquet")
+    rows = list(read(truth))
+    forged = next(row for row in rows if row.label == "forged")
+    odd = [
+        ManifestRow("unlabelled", forged.uri),
+        ManifestRow("unmasked", forged.uri, label="forged"),
+        ManifestRow("gone", str(case / "gone.jpg"), label="pristine"),
+    ]
+    with_odd = manifest_of(case, [*rows, *odd], "odd")
     assert train(case, 1, str(case / "manifest.parquet"), store) == OK
-    assert train(case, 2, truth, store) == OK
+    (case / "printed.txt").write_text(trainings.printed(lambda: train(case, 2, with_odd, store)))
     assert train(case, 3, truth, store) == OK
     return case
 
@@ -126,83 +128,85 @@ def test_each_phase_builds_on_the_one_before(trained: Path) -> None:
 
 
 def test_every_epoch_is_in_mlflow_and_a_sheet_of_samples(trained: Path, store: str) -> None:
-    client = MlflowClient(store)
-    experiment = client.get_experiment_by_name(trained.name)
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    runs = trainings.logged(store, trained)
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
     measures = {"1": "auc_history", "2": "f1_best", "3": "balanced_accuracy"}
     for run in runs:
         phase = run.data.params["phase"]
         name = WEIGHTS[int(phase)]
         for measure in ("loss", "lr", f"validation.{measures[phase]}"):
-            course = client.get_metric_history(run.info.run_id, f"{name}.{measure}")
-            assert [metric.step for metric in course] == [1, 2, 3][: 3 if phase == "1" else 2]
-        artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
-        assert {path.name for path in artifacts.iterdir()} == {"samples.png", f"{name}.json"}
-        assert client.search_model_versions(f"name = '{name}'")
+            epochs = 3 if phase == "1" else 2
+            assert trainings.steps(store, run, f"{name}.{measure}") == [*range(1, epochs + 1)]
+        assert trainings.artifacts_of(run) == {"samples.png", f"{name}.json"}
+        assert MlflowClient(store).search_model_versions(f"name = '{name}'")
 
 
 def test_the_registered_network_says_what_the_file_says(
     trained: Path, store: str, tmp_path: Path
 ) -> None:
-    """In a process of its own that refuses pickles."""
     images = np.random.default_rng(0).integers(0, 256, (2, 70, 90, 3), dtype=np.uint8)
-    np.save(tmp_path / "images.npy", images)
-    script = (
-        "import sys, mlflow, numpy as np; mlflow.set_tracking_uri(sys.argv[1]);"
-        "said = [mlflow.pyfunc.load_model(f'models:/{name}/1').predict(np.load(sys.argv[2]))"
-        " for name in ('noiseprint', 'trufor')];"
-        "np.savez(sys.argv[3], alone=said[0]['noiseprint'], **said[1])"
-    )
-    files = [str(tmp_path / "images.npy"), str(tmp_path / "said.npz")]
-    env = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", script, store, *files], check=True, cwd=tmp_path, env=env)
-    said = np.load(files[1])
+    answers = trainings.said(store, tmp_path, images, "noiseprint", "trufor")
     trufor = TruFor.from_checkpoint(str(trained / "out" / "trufor.safetensors"))
     for i, image in enumerate(images):
         expected = trufor.predict(image)
         for name in ("map", "confidence", "noiseprint"):
-            np.testing.assert_allclose(said[name][i], getattr(expected, name), atol=1e-5)
-        assert said["score"][i] == pytest.approx(expected.score, abs=1e-5)
-    np.testing.assert_allclose(said["alone"], said["noiseprint"], atol=1e-4)
+            np.testing.assert_allclose(
+                answers[f"trufor/{name}"][i], getattr(expected, name), atol=1e-5
+            )
+        assert answers["trufor/score"][i] == pytest.approx(expected.score, abs=1e-5)
+    np.testing.assert_allclose(
+        answers["noiseprint/noiseprint"], answers["trufor/noiseprint"], atol=1e-4
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", WEIGHTS)
 def test_a_killed_job_continues_at_the_next_epoch(
-    trained: Path, tmp_path: Path, store: str, phase: int
+    trained: Path, tmp_path: Path, store: str
 ) -> None:
-    images = trained / ("manifest.parquet" if phase == 1 else "forged/truth.parquet")
-    begin = {
-        1: {},
-        2: {"start.noiseprint": trained / "out" / "noiseprint.safetensors"},
-        3: {"start.checkpoint": trained / "out" / "trufor-localization.safetensors"},
-    }[phase]
-    arguments = settings(tmp_path, phase, str(images), store, **begin)
-    checkpoints = tmp_path / "out" / ".training"
-    process = start("jobs.train_trufor", *arguments)
-    end = time.monotonic() + 300
-    while not list(checkpoints.rglob("checkpoint_manager_snapshot.json")):
-        assert time.monotonic() < end
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    name = f"{WEIGHTS[phase]}.safetensors"
-    assert not (tmp_path / "out" / name).exists()
-    [snapshot] = checkpoints.rglob("checkpoint_manager_snapshot.json")
-    [kept] = json.loads(snapshot.read_text())["checkpoint_results"]
-    done = kept["metrics"]["number"]
+    photos, work = str(trained / "manifest.parquet"), tmp_path / "out" / ".training"
+    arguments = settings(tmp_path, 1, photos, store)
+    done = trainings.kill_after_an_epoch("jobs.train_trufor", arguments, work, WEIGHTS[1])
+    assert not (tmp_path / "out" / "noiseprint.safetensors").exists()
+    out = trainings.printed(lambda: train(tmp_path, 1, photos, store))
+    assert f"{WEIGHTS[1]}: epoch {done}/" not in out
+    assert_same(trained, tmp_path, WEIGHTS[1])
 
-    process = start("jobs.train_trufor", *arguments)
-    out, _ = process.communicate(timeout=400)
-    assert process.returncode == OK, out
-    assert f"{WEIGHTS[phase]}: epoch {done}/" not in out
-    # the same, bit for bit, as the training that was never interrupted
-    one, other = (folder / "out" / name for folder in (tmp_path, trained))
+
+def fails_after_an_epoch(config: dict[str, Any]) -> Any:
+    """The loop, whose worker fails once its first epoch is kept."""
+    said = ray.train.report
+
+    def report(metrics: dict[str, Any], checkpoint: Any = None) -> None:
+        said(metrics, checkpoint=checkpoint)
+        raise ConnectionError("the worker lost its node")
+
+    ray.train.report = report
+    return train_loop(config)
+
+
+@pytest.mark.slow
+def test_a_job_whose_workers_fail_continues_at_the_next_epoch(
+    trained: Path, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A phase on images; one line says what to do, and the same command does it."""
+    begin = {"start.checkpoint": trained / "out" / "trufor-localization.safetensors"}
+    arguments = tmp_path, 3, str(trained / "forged" / "truth.parquet"), store
+    monkeypatch.setattr(jobs.train_trufor, "train_loop", fails_after_an_epoch)
+    out = trainings.printed(lambda: train(*arguments, retries=0, **begin), INCOMPLETE)
+    assert "ConnectionError: the worker lost its node. The same command continues" in out
+    assert not (tmp_path / "out" / f"{WEIGHTS[3]}.safetensors").exists()
+    monkeypatch.undo()
+    again = trainings.printed(lambda: train(*arguments, **begin))
+    assert f"{WEIGHTS[3]}: epoch 1/" not in again
+    assert f"{WEIGHTS[3]}: epoch 2/2" in again
+    assert_same(trained, tmp_path, WEIGHTS[3])
+
+
+def assert_same(trained: Path, continued: Path, name: str) -> None:
+    """Bit for bit what a training gave that was never interrupted; nothing is left over."""
+    one, other = (folder / "out" / f"{name}.safetensors" for folder in (continued, trained))
     assert one.read_bytes() == other.read_bytes()
-    assert not checkpoints.exists()
+    assert not (continued / "out" / ".training").exists()
 
 
 @pytest.mark.slow
@@ -249,20 +253,8 @@ def test_two_workers_give_what_one_gives(ray_local: None, tmp_path: Path) -> Non
     assert set(planes) == {"patch", "noiseprint"}
 
 
-def test_images_that_cannot_be_used_are_named(
-    trained: Path, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = list(read(str(trained / "forged" / "truth.parquet")))
-    forged = next(row for row in rows if row.label == "forged")
-    odd = [
-        ManifestRow("unlabelled", forged.uri),
-        ManifestRow("unmasked", forged.uri, label="forged"),
-        ManifestRow("gone", str(tmp_path / "gone.jpg"), label="pristine"),
-    ]
-    manifest = manifest_of(tmp_path, [*rows, *odd])
-    begin = {"start.noiseprint": trained / "out" / "noiseprint.safetensors", "training.epochs": 1}
-    assert train(tmp_path, 2, manifest, store, **begin) == OK
-    out = capsys.readouterr().out
+def test_images_that_cannot_be_used_are_named(trained: Path) -> None:
+    out = (trained / "printed.txt").read_text()
     assert "unlabelled: not used, has the label None" in out
     assert "unmasked: not used, is forged, but has no mask_uri" in out
     assert "gone: not used, " in out
