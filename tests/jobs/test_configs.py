@@ -40,7 +40,7 @@ from tests.jobs.origin_images import origin_manifest
 from tests.jobs.test_pipeline import SETTINGS, check
 from tests.trufor.networks import tiny_network
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 JOBS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
     "ingest": (IngestJob, ingest),
@@ -173,7 +173,14 @@ def test_a_network_beside_the_demo_s_predictors(
 ) -> None:
     shutil.copytree(demonstrated / "models", tmp_path / "models")
     before = next(iter(CameraLibrary(str(tmp_path / "models"))))
-    small = {"training.epochs": 1, "training.lr": 1e-3, "blocks_per_image": 8, "pool.workers": 2}
+    small = {
+        "training.epochs": 1,
+        "training.lr": 1e-3,
+        "blocks_per_image": 8,
+        "network.widths": [2, 2, 2, 2, 2, 2],
+        "network.hidden": 4,
+        "pool.workers": 2,
+    }
     code = run(
         name,
         manifest=demonstrated / "training.parquet",
@@ -290,6 +297,7 @@ def test_the_study_of_manipulations(demonstrated: Path, tmp_path: Path, store: s
         "patches_per_photo": "1,2",
         "test_patches_per_photo": 2,
         "tasks": "noise-2",
+        "window": 40,
         "residual.epochs": 1,
         "bayar.epochs": 1,
     }
