@@ -154,13 +154,12 @@ def _value(text: str, annotation: Any) -> Any:
     listed = any(typing.get_origin(kind) in (tuple, list) for kind in kinds)
     if listed and not text.startswith("["):
         return [yaml.safe_load(part) for part in text.split(",") if part]
-    value = yaml.safe_load(text)
     is_text = annotation is str or (
         isinstance(annotation, types.UnionType) and str in typing.get_args(annotation)
     )
-    if is_text and value is not None and not isinstance(value, str):
-        return text  # `--output 2026` is a folder, not a number
-    return value
+    if is_text:  # `--output 2026` is a folder, `#1: a` an image
+        return None if text in ("", "null", "~") else text
+    return yaml.safe_load(text)
 
 
 def _assign(values: dict[str, Any], path: list[str], value: Any) -> None:

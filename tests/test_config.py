@@ -37,6 +37,12 @@ def test_a_folder_named_like_a_number_stays_text() -> None:
     assert load(Outer, None, ["--output", "2026"]).output == "2026"
 
 
+@pytest.mark.parametrize("text", ["#1: a", "a #b.jpg", "[x", "{", "'quoted'", "@", "yes", "- a"])
+def test_text_is_taken_as_it_stands(text: str) -> None:
+    """Names of images come from outside and may mean something in YAML."""
+    assert load(Outer, None, ["--output", text]).output == text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
