@@ -2,6 +2,7 @@
 
 run.json                      inputs, digest, settings, versions, counts
 manifest.parquet              the manifest as it was when the run began
+calibration.json              thresholds that images are flagged by, if the scan was given any
 report/shard-00000000.parquet one row per image; its presence means the shard is done
 maps/shard-00000000.parquet   pictures of the shard, written before its report
 """
@@ -45,6 +46,17 @@ class Run:
     def findings(self) -> tuple[str, ...]:
         """Names of the report's detector columns."""
         return tuple(field.name for field in self.schema if pa.types.is_struct(field.type))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its rows are marked by a calibration."""
+        return any(
+            self.schema.field(name).type.get_field_index("flagged") >= 0 for name in self.findings
+        )
+
+    @property
+    def calibration_uri(self) -> str:
+        return storage.join(self.uri, "calibration.json")
 
     @property
     def manifest_uri(self) -> str:
@@ -104,10 +116,14 @@ def open_run(
     rows: int,
     shards: int,
     shard_rows: int,
+    models: Mapping[str, Any] | None = None,
+    calibration: str | None = None,
 ) -> Run:
     """Begin a run, or continue the one in that folder if it depends on the same ``inputs``.
 
-    ``inputs`` are flat: dotted name → value. Raises `UserError` that says what differs.
+    ``inputs`` are flat: dotted name → value. ``models`` says, by detector, what weights and camera
+    models it works with, ``calibration`` the digest of the one that marks the rows. Raises
+    `UserError` that says what differs.
     """
     bound = digest(inputs)
     if storage.exists(storage.join(uri, "run.json")):
@@ -121,6 +137,8 @@ def open_run(
             "inputs": dict(inputs),
             "settings": dict(settings),
             "detectors": list(detectors),
+            "models": dict(models or {}),
+            "calibration": calibration,
             "versions": versions(),
             "rows": rows,
             "shards": shards,
@@ -142,7 +160,9 @@ def load_run(uri: str) -> Run:
     return Run(
         uri=uri,
         digest=document["digest"],
-        schema=schema.report_schema(columns(document["detectors"])),
+        schema=schema.report_schema(
+            columns(document["detectors"]), calibrated=document.get("calibration") is not None
+        ),
         rows=document["rows"],
         shards=document["shards"],
         shard_rows=document["shard_rows"],

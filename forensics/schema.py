@@ -41,6 +41,12 @@ _FIXED = [
     ("seconds", pa.float64()),
 ]
 
+MARKS = {
+    "pristine_higher": pa.float64(),  # share of pristine images that score at least as high
+    "flagged": pa.bool_(),  # the score is above the threshold of the calibration
+}
+"""What a calibration says of a detector's score."""
+
 MAPS = pa.schema(
     [
         ("image_id", pa.string()),
@@ -54,9 +60,15 @@ MAPS = pa.schema(
 )
 
 
-def report_schema(columns: Mapping[str, Mapping[str, pa.DataType]]) -> pa.Schema:
-    """Schema of a report, given each detector's name and own columns, in this order."""
-    structs = [(name, _struct(name, own)) for name, own in columns.items()]
+def report_schema(
+    columns: Mapping[str, Mapping[str, pa.DataType]], calibrated: bool = False
+) -> pa.Schema:
+    """Schema of a report, given each detector's name and own columns, in this order.
+
+    A ``calibrated`` one has `MARKS` too, empty where a detector has no score or no calibration.
+    """
+    marks = MARKS if calibrated else {}
+    structs = [(name, _struct(name, own, marks)) for name, own in columns.items()]
     return pa.schema([*_FIXED, *structs], metadata={"schema_version": str(VERSION)})
 
 
@@ -115,20 +127,25 @@ def to_parquet(records: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes
 
 
 def from_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Table of a Parquet file's bytes. Raises `pa.ArrowInvalid` when the bytes are damaged."""
-    return pq.read_table(io.BytesIO(data), columns=list(columns) if columns else None)
+    """Table of a Parquet file's bytes. Raises `pa.ArrowInvalid` when the bytes are damaged.
+
+    ``columns`` may name a part of a struct: ``prnu.score`` reads the struct with that part alone.
+    """
+    return pq.ParquetFile(io.BytesIO(data)).read(columns=list(columns) if columns else None)
 
 
-def _struct(detector: str, own: Mapping[str, pa.DataType]) -> pa.DataType:
+def _struct(
+    detector: str, own: Mapping[str, pa.DataType], marks: Mapping[str, pa.DataType]
+) -> pa.DataType:
     common = {
         "status": pa.string(),
         "reason": pa.string(),
         "score": pa.float64(),  # 0..1, higher is more suspicious
         "seconds": pa.float64(),
     }
-    if clash := common.keys() & own.keys():
+    if clash := (common.keys() | MARKS.keys()) & own.keys():
         raise ValueError(f"detector {detector} may not name its own columns {sorted(clash)}")
-    return pa.struct([*common.items(), *own.items()])
+    return pa.struct([*common.items(), *marks.items(), *own.items()])
 
 
 def _finding_record(finding: Finding) -> dict[str, Any]:

@@ -1,34 +1,82 @@
-"""Make the page of a finished or running scan: worst first, with pictures, works from the file.
+"""The page of a finished or running scan, or the evidence bundle of one of its images.
 
     python -m jobs.report --run case/scan
     python -m jobs.report --run s3://bucket/run-1 --pictures 200
+    python -m jobs.report --run case/scan --bundle photo_00012.jpg
+    python -m jobs.report --run case/scan --bundle photo_00012.jpg --original true
 
-The scan itself makes this page at its end; this job makes it again with other numbers.
+The page lists the worst first, with pictures, and works from the file. The scan itself makes it at
+its end; this job makes it again with other numbers. A bundle holds all that the run says of one
+image and on what grounds, with hashes; `python -m forensics verify` checks it without any library.
+Its digest is printed, and logged to MLflow: keep it apart from the bundle, it is what proves that a
+bundle is this one. Exit code 0: it is written; 2: it cannot be, and the message says why.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 from pydantic import Field
 
+from forensics import storage
 from forensics.config import Settings
+from forensics.custody.bundle import make_bundle
+from forensics.custody.container import MANIFEST
+from forensics.records import UserError
 from forensics.report.build import PICTURES, ROWS, build_review, write_review
-from forensics.run import load_run
+from forensics.run import Run, load_run
 from jobs.entry import OK, run_job
+from jobs.tracking import TrackingSettings, tracked
 
 
 class ReportJob(Settings):
-    """A page: of which run, how long."""
+    """A page or a bundle: of which run."""
 
     run: str = Field(description="URI of the run's folder")
     rows: int = Field(ROWS, ge=1, description="rows on the page, worst first")
     pictures: int = Field(PICTURES, ge=0, description="rows with a picture")
+    bundle: str | None = Field(None, description="image_id: make its evidence bundle, no page")
+    original: bool = Field(False, description="put the original file into the bundle")
+    output: str | None = Field(None, description="URI of the bundle [<run>/bundles/<image>.zip]")
+    tracking: TrackingSettings = TrackingSettings()
 
 
 def report(job: ReportJob) -> int:
-    """Write the page and say where it is."""
+    """Write the page or the bundle and say where it is."""
     run = load_run(job.run)
+    if job.bundle is not None:
+        return _bundle(job, run, job.bundle)
+    if job.original or job.output:
+        raise UserError("the settings original and output are for a bundle: give --bundle IMAGE_ID")
     print(f"page: {write_review(run, build_review(run, job.rows, job.pictures))}")
     return OK
+
+
+def _bundle(job: ReportJob, run: Run, image_id: str) -> int:
+    made = make_bundle(run, image_id, job.original)
+    uri = job.output or storage.join(run.uri, "bundles", f"{_file_name(image_id)}.zip")
+    with tracked("report", job, job.tracking, job.run) as tracker:
+        storage.write(uri, made.data)
+        tracker.tags(
+            {
+                "forensics.image_id": image_id,
+                "forensics.digest": run.digest,
+                "forensics.bundle.sha256": made.sha256,
+                "mlflow.note.content": f"bundle {uri}\n\nSHA-256 {made.sha256}",
+            }
+        )
+        tracker.metrics({"bundle.bytes": len(made.data), "bundle.members": made.members})
+        tracker.text(made.manifest, MANIFEST)
+    print(f"bundle: {uri}\nSHA-256 {made.sha256}, {made.members} members")
+    print(f"check it with: python -m forensics verify BUNDLE --digest {made.sha256}")
+    return OK
+
+
+def _file_name(image_id: str) -> str:
+    """A name for a file that tells the image, and that no two images share."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", image_id).strip("._")[-60:]
+    return f"{plain}-{hashlib.sha256(image_id.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 if __name__ == "__main__":

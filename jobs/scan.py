@@ -2,6 +2,7 @@
 
     python -m jobs.scan --config configs/scan.yaml
     python -m jobs.scan --config configs/scan.yaml --output s3://bucket/run-1 --detectors camera
+    python -m jobs.scan --config configs/scan.yaml --calibration case/calibration.json
     python -m jobs.scan --config configs/scan.yaml --retry status=timeout,failed
     ray job submit --working-dir . -- python -m jobs.scan --config configs/scan.yaml
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from pydantic import Field, field_validator
 
 from forensics import storage
 from forensics.audit import audit, rows_with_status
+from forensics.calibration.record import Calibration, load_calibration
+from forensics.calibration.tally import Flags, count_flags
 from forensics.config import digest, flat
 from forensics.lease import Lease
 from forensics.manifest import Freezer
@@ -32,7 +36,7 @@ from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.progress import Progress
 from jobs.shards import Unit, scan_shards
-from jobs.tracking import Tracker, TrackingSettings, store_uri, tracked
+from jobs.tracking import Tracker, TrackingSettings, as_name, store_uri, tracked
 from jobs.weights import resolved
 
 METRIC_SECONDS = 5.0
@@ -44,6 +48,9 @@ class ScanJob(ScanSettings):
     manifest: str = Field(description="URI of the manifest (Parquet file or folder)")
     output: str = Field(description="URI of the run's folder")
     limit: int | None = Field(None, ge=1, description="only the first rows of the manifest")
+    calibration: str | None = Field(
+        None, description="URI of the file of jobs.calibrate that images are flagged by"
+    )
     retry: tuple[Status, ...] = Field((), description="redo rows: status=timeout,failed")
     shard_rows: int = Field(64, ge=1, description="rows per shard, the unit of commit")
     pool: PoolSettings = PoolSettings()
@@ -64,8 +71,9 @@ def scan(job: ScanJob) -> int:
     store = store_uri(job.tracking, job.output)
     usable = resolved(settings, store, storage.join(job.output, "weights"))
     detectors = build_detectors(usable, torch.device("cpu"))
+    calibration = load_calibration(job.calibration) if job.calibration else None
     with Lease(job.output) as lease:
-        run = _open(job, settings, identities(detectors))
+        run = _open(job, settings, identities(detectors), calibration)
         del detectors
         units = _units(run, job.retry)
         key = digest({"run": run.digest, "output": job.output})
@@ -74,12 +82,17 @@ def scan(job: ScanJob) -> int:
             connected(job.pool) as pool,
         ):
             tracker.tags({"forensics.output": job.output, "forensics.digest": run.digest})
-            _work(run, usable, job, units, pool, tracker, lease)
-            return _finish(run, tracker)
+            _work(run, usable, job, units, pool, tracker, lease, calibration)
+            return _finish(run, tracker, calibration)
 
 
-def _open(job: ScanJob, settings: ScanSettings, identity: dict[str, Any]) -> Run:
-    """Begin or continue the run in the output folder; the manifest is kept in it."""
+def _open(
+    job: ScanJob,
+    settings: ScanSettings,
+    identity: dict[str, Any],
+    calibration: Calibration | None,
+) -> Run:
+    """Begin or continue the run in the output folder; manifest and calibration are kept in it."""
     with Freezer(job.manifest, job.shard_rows, job.limit) as freezer:
         frozen = freezer.frozen
         for name in frozen.ignored:
@@ -95,6 +108,11 @@ def _open(job: ScanJob, settings: ScanSettings, identity: dict[str, Any]) -> Run
                 if name != "camera_models"  # its content is in the detectors' identity
             },
         }
+        if calibration is not None:
+            calibration.check(inputs)
+            if lacking := [name for name in identity if name not in calibration.detectors]:
+                print(f"note: the calibration has no scores of {', '.join(lacking)}: flags nothing")
+            inputs["calibration"] = calibration.digest
         run = open_run(
             job.output,
             inputs=inputs,
@@ -103,7 +121,11 @@ def _open(job: ScanJob, settings: ScanSettings, identity: dict[str, Any]) -> Run
             rows=frozen.rows,
             shards=frozen.shards,
             shard_rows=job.shard_rows,
+            models=identity,
+            calibration=calibration.digest if calibration else None,
         )
+        if calibration is not None:
+            storage.write(run.calibration_uri, calibration.model_dump_json(indent=1).encode())
         if not storage.exists(run.manifest_uri):
             freezer.commit(run.manifest_uri)
     return run
@@ -129,6 +151,7 @@ def _work(
     pool: Any,
     tracker: Tracker,
     lease: Lease,
+    calibration: Calibration | None,
 ) -> None:
     rows = sum(len(unit["rows"]) or len(run.rows_of(unit["shard"])) for unit in units)
     print(
@@ -139,7 +162,7 @@ def _work(
     run.note("running", {"rows": run.rows, "to_do": rows})
     with Progress(total=run.rows, done=run.rows - rows) as progress:
         course = _Course(tracker, progress)
-        for ledger in scan_shards(run, settings, pool, job.pool.prefetch, units):
+        for ledger in scan_shards(run, settings, pool, job.pool.prefetch, units, calibration):
             lease.check()
             progress.add(ledger["rows"], {str(s): ledger[str(s)] for s in Status})
             course.add(ledger)
@@ -174,20 +197,25 @@ class _Course:
         self._tracker.metrics(values, step=self._progress.done)
 
 
-def _finish(run: Run, tracker: Tracker) -> int:
+def _finish(run: Run, tracker: Tracker, calibration: Calibration | None) -> int:
     """Audit, record, page; the exit code says whether every row is answered."""
     result = audit(run)
-    run.note("complete" if result.complete else "incomplete", result.counts())
+    flags = count_flags(run, calibration) if calibration and not result.problem_count else None
+    counts = {**result.counts(), **({"flags": flags.plain()} if flags else {})}
+    run.note("complete" if result.complete else "incomplete", counts)
     tracker.metrics({"audit.rows": result.rows, "audit.found": result.found})
     tracker.metrics({f"total.{name}": count for name, count in result.statuses.items()})
     tracker.text(storage.read(storage.join(run.uri, "run.json")).decode(), "run.json")
+    if calibration and flags:
+        tracker.metrics(dict(_flag_metrics(calibration, flags)))
+        tracker.text(calibration.model_dump_json(indent=1), "calibration.json")
     if result.statuses:
         review = build_review(run)
         write_review(run, review)
         tracker.text(review.page, "page.html")
         for rank, picture in enumerate(review.pictures, 1):
             tracker.picture(picture, f"pictures/worst-{rank:02d}.png")
-    lines = list(_conclusion(run, result.rows, result.found, result.statuses))
+    lines = list(_conclusion(run, result.rows, result.found, result.statuses, flags))
     tracker.tags({"mlflow.note.content": "\n\n".join(lines)})  # what MLflow shows first
     print("\n".join(lines))
     for problem in result.problems:
@@ -197,9 +225,23 @@ def _finish(run: Run, tracker: Tracker) -> int:
     return OK if result.complete else INCOMPLETE
 
 
-def _conclusion(run: Run, rows: int, found: int, statuses: Counter[str]) -> Iterator[str]:
+def _flag_metrics(calibration: Calibration, flags: Flags) -> Iterator[tuple[str, float]]:
+    """Numbers by name: ``flags.flagged``, ``flags.expected`` …, ``flags.prnu.threshold`` …"""
+    found = {"flags": flags.images} | {f"flags.{n}": a for n, a in flags.detectors.items()}
+    for prefix, alarms in found.items():
+        for name, value in asdict(alarms).items():
+            yield as_name(f"{prefix}.{name}"), value
+    for name in flags.detectors:
+        yield as_name(f"flags.{name}.threshold"), calibration.detectors[name].threshold
+
+
+def _conclusion(
+    run: Run, rows: int, found: int, statuses: Counter[str], flags: Flags | None
+) -> Iterator[str]:
     counts = ", ".join(f"{name} {count}" for name, count in sorted(statuses.items()))
     yield f"rows in {rows}, rows out {found} ({counts or 'none'}) -> {run.uri}"
+    if flags:
+        yield flags.sentence()
     if statuses:
         yield f"page: {storage.join(run.uri, 'page.html')}"
     if found != rows:

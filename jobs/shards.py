@@ -26,6 +26,7 @@ from forensics.supervisor import SupervisedScanner
 from jobs.cluster import Pool, quiet_data
 
 if TYPE_CHECKING:
+    from forensics.calibration.record import Calibration
     from forensics.scan import ScanSettings
 
 PASSES = 5
@@ -37,7 +38,7 @@ _LEDGER = pa.schema(
         ("shard", pa.int64()),
         ("rows", pa.int64()),
         *[(status, pa.int64()) for status in STATUSES],
-        ("flagged", pa.int64()),  # rows in which a detector decided for tampering
+        ("flagged", pa.int64()),  # by the calibration, else rows decided to be tampered with
         ("seconds", pa.float64()),  # spent on images
         ("image_bytes", pa.int64()),
         ("output_bytes", pa.int64()),
@@ -54,8 +55,16 @@ Unit = dict[str, Any]
 class ShardActor:
     """One worker of the pool; its child process holds the loaded detectors."""
 
-    def __init__(self, run: Run, settings: str, limits: Limits, prefetch: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        settings: str,
+        limits: Limits,
+        prefetch: int,
+        calibration: Calibration | None = None,
+    ) -> None:
         self._run = run
+        self._calibration = calibration
         self._reader = ShardReader(run.manifest_uri, run.shard_rows)
         self._scanner = SupervisedScanner(settings, limits, prefetch)
 
@@ -78,16 +87,24 @@ class ShardActor:
         rows = zip(positions, self._reader.read(shard), strict=True)
         wanted = [(index, row) for index, row in rows if not only or index in only]
         answers = list(self._scanner.answers(wanted))
-        records: Rows = [answer.record for answer in answers]
+        records: Rows = [self._marked(answer.record) for answer in answers]
         maps: Rows = [item for answer in answers for item in answer.maps]
-        done = ledger_row(shard, records)
+        done = ledger_row(shard, records, "flagged" if self._calibration else "decision")
         if only:
             records, maps = _merge(self._run, shard, records, maps)
         return {**done, "output_bytes": self._run.commit(shard, records, maps)}
 
+    def _marked(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        return record if self._calibration is None else self._calibration.marked(record)
+
 
 def scan_shards(
-    run: Run, settings: ScanSettings, pool: Pool, prefetch: int, units: Sequence[Unit]
+    run: Run,
+    settings: ScanSettings,
+    pool: Pool,
+    prefetch: int,
+    units: Sequence[Unit],
+    calibration: Calibration | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Answer the units on the pool; yields one ledger row per unit that was committed.
 
@@ -98,21 +115,24 @@ def scan_shards(
     for _ in range(PASSES):
         if not todo:
             return
-        for ledger in _one_pass(run, settings, pool, prefetch, list(todo.values())):
+        work = list(todo.values())
+        for ledger in _one_pass(run, settings, pool, prefetch, work, calibration):
             if ledger["error"] is not None:
                 raise StorageError(f"shard {ledger['shard']} was not written: {ledger['error']}")
             todo.pop(ledger["shard"], None)
             yield ledger
 
 
-def ledger_row(shard: int, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts of a shard's report records."""
+def ledger_row(
+    shard: int, records: Sequence[Mapping[str, Any]], flag: str = "decision"
+) -> dict[str, Any]:
+    """Counts of a shard's report records; ``flag`` is the column that flags an image."""
     statuses = Counter(record["status"] for record in records)
     return {
         "shard": shard,
         "rows": len(records),
         **{status: statuses[status] for status in STATUSES},
-        "flagged": sum(_flagged(record) for record in records),
+        "flagged": sum(_flagged(record, flag) for record in records),
         "seconds": sum(record["seconds"] for record in records),
         "image_bytes": sum(record["size"] or 0 for record in records),
         "output_bytes": 0,
@@ -120,12 +140,17 @@ def ledger_row(shard: int, records: Sequence[Mapping[str, Any]]) -> dict[str, An
     }
 
 
-def _flagged(record: Mapping[str, Any]) -> bool:
-    return any(isinstance(v, dict) and v.get("decision") is True for v in record.values())
+def _flagged(record: Mapping[str, Any], flag: str) -> bool:
+    return any(isinstance(v, dict) and v.get(flag) is True for v in record.values())
 
 
 def _one_pass(
-    run: Run, settings: ScanSettings, pool: Pool, prefetch: int, units: list[Unit]
+    run: Run,
+    settings: ScanSettings,
+    pool: Pool,
+    prefetch: int,
+    units: list[Unit],
+    calibration: Calibration | None,
 ) -> Iterator[dict[str, Any]]:
     quiet_data()
     context = ray.data.DataContext.get_current()
@@ -138,7 +163,13 @@ def _one_pass(
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
         dataset = source.map_batches(
             ShardActor,
-            fn_constructor_args=(run, settings.model_dump_json(), settings.limits, prefetch),
+            fn_constructor_args=(
+                run,
+                settings.model_dump_json(),
+                settings.limits,
+                prefetch,
+                calibration,
+            ),
             batch_size=1,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),

@@ -31,6 +31,7 @@ PICTURES = 60
 """Rows with a picture; each means reading one original again."""
 
 _MIME: Final = "image/webp"
+_FLAGGED: Final = "flagged"  # beside the statuses of a count, none of which is called so
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ class Review:
 def build_review(run: Run, rows: int = ROWS, pictures: int = PICTURES, shown: int = 12) -> Review:
     """Read the report, draw the worst images and render the page. Memory is bounded by ``rows``.
 
-    A row's own score is the highest of its detectors'. An original that cannot be read any more,
-    or is another file now, leaves its row without a picture.
+    A row's own score is the highest of its detectors'; where the scan has a calibration, the order
+    is that of the smallest share of pristine images that score as high. An original that cannot be
+    read any more, or is another file now, leaves its row without a picture.
     """
     counts: Counter[str] = Counter()
     worst = heapq.nsmallest(rows, _records(run, counts), key=_worst_first)
@@ -53,9 +55,12 @@ def build_review(run: Run, rows: int = ROWS, pictures: int = PICTURES, shown: in
     drawn = _draw(run, worst, pictures)
     pages = [replace(page, picture=drawn.get(page.image_id)) for page in pages]
     document = load_document(run.uri)
+    flags = document["counts"].get("flags")
     summary = PageSummary(
         title=f"Scan of {run.rows} images",
-        counts=counts,
+        counts={name: count for name, count in counts.items() if name != _FLAGGED},
+        flagged=counts[_FLAGGED] if run.calibrated else None,
+        note=flags["sentence"] if flags else "",
         digest=run.digest,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         versions=document["versions"],
@@ -85,11 +90,21 @@ def _records(run: Run, counts: Counter[str]) -> Iterator[dict[str, Any]]:
     for shard in sorted(run.committed()):
         for record in run.report(shard).to_pylist():
             counts[record["status"]] += 1
-            yield {**record, "shard": shard, "score": row_score(record, run.findings)}
+            share, flagged = row_marks(record, run.findings)
+            counts[_FLAGGED] += flagged
+            score = row_score(record, run.findings)
+            yield {**record, "shard": shard, "score": score, "share": share, "flagged": flagged}
 
 
-def _worst_first(record: Mapping[str, Any]) -> tuple[bool, float, int, str]:
-    return worst_first(record["score"], record["status"], record["image_id"])
+def row_marks(record: Mapping[str, Any], detectors: Sequence[str]) -> tuple[float | None, bool]:
+    """Smallest share of pristine images that score as high, and whether any detector flags it."""
+    findings = [record[name] for name in detectors if record.get(name) is not None]
+    shares = [f["pristine_higher"] for f in findings if f.get("pristine_higher") is not None]
+    return min(shares, default=None), any(f.get("flagged") for f in findings)
+
+
+def _worst_first(record: Mapping[str, Any]) -> tuple[float, bool, float, int, str]:
+    return worst_first(record["score"], record["status"], record["image_id"], record["share"])
 
 
 def _page_row(record: Mapping[str, Any], detectors: Sequence[str]) -> PageRow:
@@ -108,6 +123,8 @@ def _page_row(record: Mapping[str, Any], detectors: Sequence[str]) -> PageRow:
             name: _shown(record[name]) for name in detectors if record.get(name) is not None
         },
         score=record["score"],
+        share=record["share"],
+        flagged=record["flagged"],
         picture_mime=_MIME,
     )
 
@@ -131,6 +148,8 @@ def _draw(run: Run, worst: Sequence[Mapping[str, Any]], pictures: int) -> dict[s
         except (storage.StorageError, Unreadable):
             return None
         score = "" if record["score"] is None else f"  score {record['score']:.2f}"
+        if record["share"] is not None:
+            score += f"  as high: {record['share']:.2%} of pristine"
         title = f"{record['image_id']}{score}"
         found = {name: Boxes.of(record.get(name)) for name in run.findings}
         boxes = {name: each for name, each in found.items() if each is not None}

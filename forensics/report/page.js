@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const rows = data.rows;
 const HEIGHT = 58; // pixels, as in the style of .row
 const WORDS = { not_applicable: "not applicable" };
-const state = { status: null, query: "", by: "", least: 0, order: "worst", chosen: null };
+const state = { status: null, flagged: false, query: "", by: "", least: 0, order: "worst", chosen: null };
 let view = []; // the rows that pass the filters, in order
 
 const $$ = (id) => document.getElementById(id);
@@ -40,12 +40,25 @@ function words(status) {
   return WORDS[status] || visible(status).replaceAll("_", " ");
 }
 
+// With a calibration an image is judged by how rare its score is among pristine ones: the scores of
+// different detectors are not on one scale.
+const byShare = () => data.flagged !== null && state.by === "";
+
 function scoreOf(row) {
+  if (byShare()) return typeof row.share === "number" ? 1 - row.share : null;
   const score = state.by === "" ? row.score : (row.detectors[state.by] || {}).score;
   return typeof score === "number" ? score : null;
 }
 
-const shown = (score) => (score === null ? "–" : score.toFixed(2));
+function percent(share) {
+  return (100 * share).toLocaleString("en", { maximumSignificantDigits: 2 }) + " %";
+}
+
+function shown(row) {
+  const score = scoreOf(row);
+  if (score === null) return "–";
+  return byShare() ? percent(row.share) : score.toFixed(2);
+}
 
 function phrase(value) {
   if (value === null || value === undefined) return "–";
@@ -105,6 +118,7 @@ for (const row of rows) {
 }
 
 function passes(row) {
+  if (state.flagged && !row.flagged) return false;
   if (state.status !== null && row.status !== state.status) return false;
   if (state.least > 0) {
     const score = scoreOf(row);
@@ -117,7 +131,7 @@ const compare = new Intl.Collator("en", { numeric: true }).compare;
 const byScore = (sign) => (a, b) => {
   const s = scoreOf(a), t = scoreOf(b);
   if (s === null || t === null) return (s === null) - (t === null); // no score: last
-  return sign * (s - t);
+  return sign * (s - t || (byShare() ? a.score - b.score : 0));
 };
 const ORDERS = {
   worst: byScore(-1),
@@ -140,14 +154,15 @@ function refresh() {
 
 function drawStatuses() {
   const total = Object.values(data.counts).reduce((a, b) => a + b, 0);
-  const button = (status, name, count) => {
+  const button = (status, name, count, flagged = false) => {
     const node = make("button", "", name, make("b", "", count.toLocaleString("en")));
-    if (status !== null) node.prepend(mark(status));
+    if (status !== null || flagged) node.prepend(mark(flagged ? "flagged" : status));
     node.type = "button";
-    node.dataset.status = status === null ? "" : status;
-    node.setAttribute("aria-pressed", String(state.status === status));
+    node.dataset.status = flagged ? "flagged" : status === null ? "" : status;
+    node.setAttribute("aria-pressed", String(state.status === status && state.flagged === flagged));
     node.addEventListener("click", () => {
       state.status = status;
+      state.flagged = flagged;
       drawStatuses();
       refresh();
       $$("statuses").querySelector("[aria-pressed=true]").focus();
@@ -156,6 +171,7 @@ function drawStatuses() {
   };
   $$("statuses").replaceChildren(
     button(null, "all", total),
+    ...(data.flagged === null ? [] : [button(null, "flagged", data.flagged, true)]),
     ...Object.entries(data.counts).map(([status, count]) => button(status, words(status), count)),
   );
 }
@@ -173,13 +189,14 @@ function drawList() {
     const node = make(
       "div", "row",
       shortName(fileName(row)),
-      make("span", "number", shown(score)),
-      make("span", "about", mark(row.status), make("span", "", visible(about))),
+      make("span", "number", shown(row)),
+      make("span", "about", mark(row.flagged ? "flagged" : row.status), make("span", "", visible(about))),
       score === null ? "" : bar(score),
     );
     node.id = "row-" + k;
     node.title = fileName(row);
-    node.setAttribute("aria-label", fileName(row) + ", " + words(row.status) + (score === null ? "" : ", score " + shown(score)));
+    node.setAttribute("aria-label", fileName(row) + ", " + words(row.status) + (score === null ? "" : (byShare() ? ", as high as " + shown(row) + " of pristine images" : ", score " + shown(row)))
+      + (row.flagged ? ", flagged" : ""));
     node.style.top = k * HEIGHT + "px";
     node.setAttribute("role", "option");
     node.setAttribute("aria-selected", String(row === state.chosen));
@@ -245,7 +262,7 @@ function picture(row) {
   if (!store) {
     const why = row.status !== "ok"
       ? "No picture: " + (row.reason ? visible(row.reason) : words(row.status)) + "."
-      : "This page embeds pictures of the " + data.pictures.toLocaleString("en") + " highest-scored images that have one; this is none of them.";
+      : "This page embeds pictures of the " + data.pictures.toLocaleString("en") + " first images in its order that have one; this is none of them.";
     return make("p", "nothing", why);
   }
   const image = make("img");
@@ -294,6 +311,9 @@ function drawDetail() {
   );
   const lead = make("p", "lead", mark(row.status), make("span", "word", words(row.status)));
   if (row.score !== null) lead.append(make("span", "", "score " + row.score.toFixed(3)));
+  if (typeof row.share === "number") {
+    lead.append(make("span", "", percent(row.share) + " of pristine images score as high" + (row.flagged ? ": flagged" : "")));
+  }
   if (row.reason) lead.append(make("span", "reason", visible(row.reason)));
   const file = facts([
     ["camera", row.camera], ...(row.label === null ? [] : [["label", row.label]]),
@@ -315,21 +335,25 @@ function drawDetail() {
 // ---- events
 
 function reset() {
-  Object.assign(state, { status: null, query: "", by: "", least: 0 });
+  Object.assign(state, { status: null, flagged: false, query: "", by: "", least: 0 });
   $$("toolbar").reset();
   $$("order").value = state.order;
-  $$("least").textContent = "0.00";
+  drawLeast();
   drawStatuses();
   refresh();
 }
 
+function drawLeast() {
+  $$("least").textContent = byShare() ? percent(1 - state.least) + " or rarer" : state.least.toFixed(2);
+}
+
 $$("toolbar").addEventListener("submit", (event) => event.preventDefault());
 $$("search").addEventListener("input", (event) => { state.query = event.target.value.trim(); refresh(); });
-$$("by").addEventListener("change", (event) => { state.by = event.target.value; refresh(); });
+$$("by").addEventListener("change", (event) => { state.by = event.target.value; drawLeast(); refresh(); });
 $$("order").addEventListener("change", (event) => { state.order = event.target.value; refresh(); });
 $$("threshold").addEventListener("input", (event) => {
   state.least = Number(event.target.value);
-  $$("least").textContent = state.least.toFixed(2);
+  drawLeast();
   refresh();
 });
 $$("list").addEventListener("scroll", drawList, { passive: true });
@@ -366,5 +390,6 @@ const scanned = Object.values(data.counts).reduce((a, b) => a + b, 0);
 $$("scope").textContent = scanned === rows.length
   ? scanned.toLocaleString("en") + (scanned === 1 ? " image scanned" : " images scanned")
   : scanned.toLocaleString("en") + " images scanned, " + rows.length.toLocaleString("en") + " listed here";
+drawLeast();
 drawStatuses();
 refresh();

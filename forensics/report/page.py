@@ -29,8 +29,9 @@ class PageRow:
 
     ``detectors`` holds, by detector, its ``status``, ``reason`` and ``score`` (each may be absent
     or None) and any further columns: scalars, or lists and mappings of them. ``score`` is the
-    image's own, in 0..1, by which the page is ordered; None comes last. ``picture`` is an encoded
-    file of type ``picture_mime``.
+    image's own, in 0..1; None comes last. ``share`` is the smallest share of pristine images that
+    score as high, by any detector, where the scan has a calibration; then it gives the order.
+    ``picture`` is an encoded file of type ``picture_mime``.
     """
 
     image_id: str
@@ -45,6 +46,8 @@ class PageRow:
     sha256: str | None = None
     detectors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     score: float | None = None
+    share: float | None = None
+    flagged: bool = False
     picture: bytes | None = None
     picture_mime: str = "image/webp"
 
@@ -53,7 +56,8 @@ class PageRow:
 class PageSummary:
     """What the page says of the scan as a whole.
 
-    ``counts`` has the images per status of the whole run, of which the page may list only a part.
+    ``counts`` has the images per status of the whole run, of which the page may list only a part;
+    ``flagged`` those above a threshold of the calibration, None where there is none.
     """
 
     title: str
@@ -61,6 +65,32 @@ class PageSummary:
     digest: str  # of the run
     created: str  # when the page was made, as it is to be read
     versions: Mapping[str, str] = field(default_factory=dict)
+    flagged: int | None = None
+    note: str = ""  # on the run as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What the page says of its order."""
+
+    worst: str
+    best: str
+    about: str
+
+
+_BY_SCORE = _Order(
+    "highest score first",
+    "lowest score first",
+    "The list has the highest score of any detector first, unless you choose one. Scores of "
+    "different detectors are not on one scale: with a calibration (jobs.calibrate) they would be.",
+)
+_BY_SHARE = _Order(
+    "rarest first",
+    "commonest first",
+    "The list is in the order of rarity: the number is the share of your own pristine images that "
+    "score at least as high, the smallest of the image's detectors; choose a detector to see its "
+    "scores. Flagged is what lies above the threshold of the calibration.",
+)
 
 
 def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int = 200) -> str:
@@ -70,11 +100,15 @@ def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int
     are embedded; a page grows by 4/3 of their bytes. Raises ValueError for a picture of a
     type other than JPEG, PNG and WebP.
     """
-    ordered = sorted(rows, key=lambda row: worst_first(row.score, row.status, row.image_id))
+    ordered = sorted(
+        rows, key=lambda row: worst_first(row.score, row.status, row.image_id, row.share)
+    )
+    order = _BY_SCORE if summary.flagged is None else _BY_SHARE
     pictured = [k for k, row in enumerate(ordered) if row.picture is not None][:max_pictures]
     number = {k: n for n, k in enumerate(pictured)}
     data = {
         "counts": summary.counts,
+        "flagged": summary.flagged,
         "pictures": len(pictured),
         "rows": [_row(row, number.get(k)) for k, row in enumerate(ordered)],
     }
@@ -89,6 +123,10 @@ def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int
             f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
         ),
         title=_text(summary.title),
+        note=_text(summary.note),
+        worst=_text(order.worst),
+        best=_text(order.best),
+        order=_text(order.about),
         style=style,
         footer=_text(footer),
         data=_json(data),
@@ -97,11 +135,18 @@ def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int
     )
 
 
-def worst_first(score: float | None, status: str, image_id: str) -> tuple[bool, float, int, str]:
-    """Sort key: highest score first; without a score, what went wrong before what abstained."""
-    number = _plain(score)
+def worst_first(
+    score: float | None, status: str, image_id: str, share: float | None = None
+) -> tuple[float, bool, float, int, str]:
+    """Sort key: smallest share of pristine images first, among equals the highest score.
+
+    Without a share, after all that have one; without a score too, what went wrong before what
+    abstained.
+    """
+    number, rarity = _plain(score), _plain(share)
     attention = _ATTENTION.index(status) if status in _ATTENTION else len(_ATTENTION)
-    return number is None, -(number or 0.0), attention, image_id
+    least = math.inf if rarity is None else rarity
+    return least, number is None, -(number or 0.0), attention, image_id
 
 
 def _row(row: PageRow, picture: int | None) -> dict[str, Any]:
@@ -117,6 +162,8 @@ def _row(row: PageRow, picture: int | None) -> dict[str, Any]:
         "size": row.size,
         "sha256": row.sha256,
         "score": row.score,
+        "share": row.share,
+        "flagged": row.flagged,
         "detectors": row.detectors,
         "picture": picture,
     }

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from forensics import manifest
+from forensics.calibration.record import load_calibration
 from forensics.config import Settings, load
 from forensics.manipulation import weights
 from forensics.origin.weights import load as load_origin
@@ -20,6 +21,7 @@ from forensics.records import ManifestRow, UserError
 from forensics.run import load_document
 from forensics.trufor.checkpoint import to_safetensors
 from forensics.trufor.predictor import TruFor
+from jobs.calibrate import CalibrateJob, make_calibration
 from jobs.camera_model import CameraModelJob, camera_model
 from jobs.demo import DemoJob, demo
 from jobs.entry import OK
@@ -50,6 +52,7 @@ JOBS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
     "train_predictor_cpu": (TrainPredictorJob, train_predictor),
     "make_forgeries": (MakeForgeriesJob, make_forgeries),
     "scan": (ScanJob, scan),
+    "calibrate": (CalibrateJob, make_calibration),
     "evaluate": (EvaluateJob, evaluate),
     "report": (ReportJob, report),
     "demo": (DemoJob, demo),
@@ -159,6 +162,8 @@ def test_the_chain_of_all_files(
     assert code == OK
     truth = archive / "truth.parquet"
     assert run("evaluate", run=scanned, truth=truth, **small) == OK
+    assert run("calibrate", run=scanned, output=work / "calibration.json", rate=0.5) == OK
+    assert list(load_calibration(str(work / "calibration.json")).detectors) == ["prnu"]
     (scanned / "page.html").unlink()
     capsys.readouterr()
     assert run("report", run=scanned, pictures=3) == OK

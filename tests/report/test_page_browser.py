@@ -9,6 +9,7 @@ import pytest
 
 from forensics.report.page import PageRow, render_page
 from tests.report.pages import HOSTILE, SUMMARY, rows
+from tests.report.test_page_calibrated import CALIBRATED, calibrated_rows
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (extra `dev`)")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -164,3 +165,27 @@ def test_thousands_of_rows_keep_only_those_in_sight(browser, tmp_path):
     assert chosen(browser) == "00000.jpg"
     assert browser.find_element(By.CSS_SELECTOR, ".row[aria-selected=true]").is_displayed()
     assert len(browser.find_elements(By.CSS_SELECTOR, ".row")) < 60
+
+
+def test_a_calibrated_page_filters_what_is_flagged_and_orders_by_rarity(browser, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(render_page(calibrated_rows(), CALIBRATED), encoding="utf-8")
+    browser.get(path.as_uri())
+    assert CALIBRATED.note in browser.find_element(By.ID, "note").text
+    names = [node.text for node in browser.find_elements(By.CSS_SELECTOR, ".row .name")]
+    assert names[:4] == ["rare.jpg", "tied-high.jpg", "tied-low.jpg", "common.jpg"]
+    numbers = [node.text for node in browser.find_elements(By.CSS_SELECTOR, ".row .number")]
+    assert numbers[:5] == ["0.5 %", "2 %", "2 %", "40 %", "–"]
+    detail = browser.find_element(By.ID, "detail").text
+    assert "0.5 % of pristine images score as high: flagged" in detail
+    flagged = browser.find_element(By.CSS_SELECTOR, "[data-status=flagged]")
+    assert flagged.text.split() == ["flagged", "1"]
+    flagged.click()
+    assert listed(browser) == "1 of 7 images"
+    assert chosen(browser) == "rare.jpg"
+    browser.find_element(By.CSS_SELECTOR, "[data-status='']").click()
+    assert listed(browser) == "7 images"
+    browser.find_element(By.ID, "by").send_keys("prnu")
+    numbers = [node.text for node in browser.find_elements(By.CSS_SELECTOR, ".row .number")]
+    assert numbers[:2] == ["0.99", "0.90"]
+    assert browser.get_log("browser") == []

@@ -1,0 +1,101 @@
+"""Bundles as users make and check them, and the examination repeated from one."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from forensics.__main__ import main
+from forensics.config import load
+from forensics.records import UserError
+from jobs.report import ReportJob, report
+from jobs.scan import ScanJob, scan
+from jobs.tracking import TrackingSettings
+from tests.jobs.runs import make_archive, report_rows, scan_job
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
+
+ODD = "folder-#3: x [1]"
+IDS = ["a", ODD, "raise"]
+
+
+@pytest.fixture(scope="module")
+def finished(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished scan in ``run``; do not change its outputs."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert scan(scan_job(make_archive(folder, IDS), folder / "run")) == 0
+    return folder
+
+
+def job(finished: Path, *arguments: str) -> ReportJob:
+    """From a command line, as ids with odd characters come."""
+    store = f"sqlite:///{finished / 'mlflow.db'}"
+    return load(
+        ReportJob, None, ["--run", str(finished / "run"), *arguments, "--tracking.uri", store]
+    )
+
+
+def made(finished: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[Path, str]:
+    """The bundle's file and its digest, as the job prints them."""
+    capsys.readouterr()
+    assert report(job(finished, *arguments)) == 0
+    out = capsys.readouterr().out
+    found = re.search(r"^bundle: (.+)\nSHA-256 ([0-9a-f]{64}), (\d+) members$", out, re.M)
+    assert found, out
+    return Path(found[1]), found[2]
+
+
+@pytest.mark.parametrize("image_id", IDS)
+def test_a_bundle_is_made_logged_and_checked(
+    finished: Path, capsys: pytest.CaptureFixture[str], image_id: str
+) -> None:
+    path, digest = made(finished, capsys, "--bundle", image_id)
+    assert path.parent == finished / "run" / "bundles"
+    assert main(["verify", str(path), "--digest", digest]) == 0
+    original = finished / "images" / f"{image_id}.jpg"
+    assert main(["verify", str(path), "--original", str(original)]) == 0
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("forensics/report")
+    assert experiment is not None
+    logged = client.search_runs(
+        [experiment.experiment_id], f"tags.`forensics.bundle.sha256` = '{digest}'"
+    )
+    assert [run.data.tags["forensics.image_id"] for run in logged] == [image_id]
+    with zipfile.ZipFile(path) as archive:
+        manifest = client.download_artifacts(logged[0].info.run_id, "MANIFEST.json")
+        assert Path(manifest).read_bytes() == archive.read("MANIFEST.json")
+
+
+def test_the_examination_is_repeated_from_the_bundle(
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = tmp_path / "b.zip"
+    path, _ = made(finished, capsys, "--bundle", ODD, "--original", "true", "--output", str(target))
+    assert path == target
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "open")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    folder = tmp_path / "open" / "repeat"  # Ray runs elsewhere, and takes whole paths
+    places = ["--manifest", str(folder / "manifest.parquet"), "--output", str(folder / "scan")]
+    repeat = load(ScanJob, folder / "scan.yaml", places)
+    assert repeat.tracking == TrackingSettings()
+    assert scan(repeat) == 0
+    [row] = report_rows(folder / "scan")
+    [known] = [r for r in report_rows(finished / "run") if r["image_id"] == ODD]
+    assert row | {"row": known["row"]} == known
+    file = (tmp_path / "open" / "original" / "file").read_bytes()
+    assert file == (finished / "images" / f"{ODD}.jpg").read_bytes()
+
+
+def test_options_of_a_bundle_without_one_are_refused(finished: Path) -> None:
+    with pytest.raises(UserError, match="give --bundle IMAGE_ID"):
+        report(job(finished, "--output", "x.zip"))
+    with pytest.raises(UserError, match="has no image 'b'"):
+        report(job(finished, "--bundle", "b"))
