@@ -2,11 +2,13 @@
 
     python -m jobs.report --run case/scan
     python -m jobs.report --run s3://bucket/run-1 --pictures 200
+    python -m jobs.report --run case/scan --calibration case/calibration.json
     python -m jobs.report --run case/scan --bundle photo_00012.jpg
     python -m jobs.report --run case/scan --bundle photo_00012.jpg --original true
 
 The page lists the worst first, with pictures, and works from the file. The scan itself makes it at
-its end; this job makes it again with other numbers. A bundle holds all that the run says of one
+its end; this job makes it again with other numbers, or by the thresholds of a calibration that was
+made since (the report's rows stay as they are). A bundle holds all that the run says of one
 image and on what grounds, with hashes; `python -m forensics verify` checks it without any library.
 Its digest is printed, and logged to MLflow: keep it apart from the bundle, it is what proves that a
 bundle is this one. Exit code 0: it is written; 2: it cannot be, and the message says why.
@@ -20,12 +22,14 @@ import re
 from pydantic import Field
 
 from forensics import storage
+from forensics.calibration.record import load_calibration
+from forensics.calibration.tally import count_flags
 from forensics.config import Settings
 from forensics.custody.bundle import make_bundle
 from forensics.custody.container import MANIFEST
 from forensics.records import UserError
 from forensics.report.build import PICTURES, ROWS, build_review, write_review
-from forensics.run import Run, load_run
+from forensics.run import Run, load_document, load_run
 from jobs.entry import OK, run_job
 from jobs.tracking import TrackingSettings, tracked
 
@@ -36,6 +40,9 @@ class ReportJob(Settings):
     run: str = Field(description="URI of the run's folder")
     rows: int = Field(ROWS, ge=1, description="rows on the page, worst first")
     pictures: int = Field(PICTURES, ge=0, description="rows with a picture")
+    calibration: str | None = Field(
+        None, description="URI of the file of jobs.calibrate that the page is ordered by"
+    )
     bundle: str | None = Field(None, description="image_id: make its evidence bundle, no page")
     original: bool = Field(False, description="put the original file into the bundle")
     output: str | None = Field(None, description="URI of the bundle [<run>/bundles/<image>.zip]")
@@ -49,7 +56,14 @@ def report(job: ReportJob) -> int:
         return _bundle(job, run, job.bundle)
     if job.original or job.output:
         raise UserError("the settings original and output are for a bundle: give --bundle IMAGE_ID")
-    print(f"page: {write_review(run, build_review(run, job.rows, job.pictures))}")
+    calibration = None
+    if job.calibration is not None:
+        calibration = load_calibration(job.calibration)
+        calibration.check(load_document(run.uri)["inputs"])
+    review = build_review(run, job.rows, job.pictures, calibration=calibration)
+    print(f"page: {write_review(run, review)}")
+    if calibration is not None:
+        print(count_flags(run, calibration).sentence())
     return OK
 
 

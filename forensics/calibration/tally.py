@@ -50,15 +50,22 @@ class Flags:
 
 
 def count_flags(run: Run, calibration: Calibration) -> Flags:
-    """Read the marks of all committed rows, one shard in memory at a time."""
+    """Judge the scores of all committed rows, one shard in memory at a time.
+
+    The run need not have been marked by the calibration: its rows are read, not changed.
+    """
     names = [name for name in run.findings if name in calibration.detectors]
     scored: Counter[str] = Counter()
     flagged: Counter[str] = Counter()
     images: Counter[str] = Counter()
     for shard in sorted(run.committed()):
-        for row in run.report(shard, [f"{name}.flagged" for name in names]).to_pylist():
-            marks = {name: row[name]["flagged"] for name in names if row[name] is not None}
-            marks = {name: mark for name, mark in marks.items() if mark is not None}
+        for row in run.report(shard, [f"{name}.score" for name in names]).to_pylist():
+            scores = {name: row[name]["score"] for name in names if row[name] is not None}
+            marks = {
+                name: score > calibration.detectors[name].threshold
+                for name, score in scores.items()
+                if score is not None
+            }
             scored.update(marks.keys())
             flagged.update(name for name, mark in marks.items() if mark)
             images["scored"] += bool(marks)

@@ -15,6 +15,8 @@ from typing import Any, Final
 from PIL import Image as PillowImage
 
 from forensics import storage
+from forensics.calibration.record import Calibration
+from forensics.calibration.tally import count_flags
 from forensics.decode import decode
 from forensics.records import Map, Unreadable
 from forensics.report.boxes import COLUMN, Boxes
@@ -42,25 +44,35 @@ class Review:
     pictures: tuple[PillowImage.Image, ...]
 
 
-def build_review(run: Run, rows: int = ROWS, pictures: int = PICTURES, shown: int = 12) -> Review:
+def build_review(
+    run: Run,
+    rows: int = ROWS,
+    pictures: int = PICTURES,
+    shown: int = 12,
+    calibration: Calibration | None = None,
+) -> Review:
     """Read the report, draw the worst images and render the page. Memory is bounded by ``rows``.
 
     A row's own score is the highest of its detectors'; where the scan has a calibration, the order
-    is that of the smallest share of pristine images that score as high. An original that cannot be
-    read any more, or is another file now, leaves its row without a picture.
+    is that of the smallest share of pristine images that score as high. ``calibration`` takes the
+    place of the scan's, or gives one to a scan that had none. An original that cannot be read any
+    more, or is another file now, leaves its row without a picture.
     """
     counts: Counter[str] = Counter()
-    worst = heapq.nsmallest(rows, _records(run, counts), key=_worst_first)
+    worst = heapq.nsmallest(rows, _records(run, counts, calibration), key=_worst_first)
     pages = [_page_row(record, run.findings) for record in worst]
     drawn = _draw(run, worst, pictures)
     pages = [replace(page, picture=drawn.get(page.image_id)) for page in pages]
     document = load_document(run.uri)
     flags = document["counts"].get("flags")
+    note = flags["sentence"] if flags else ""
+    if calibration is not None:
+        note = count_flags(run, calibration).sentence()
     summary = PageSummary(
         title=f"Scan of {run.rows} images",
         counts={name: count for name, count in counts.items() if name != _FLAGGED},
-        flagged=counts[_FLAGGED] if run.calibrated else None,
-        note=flags["sentence"] if flags else "",
+        flagged=counts[_FLAGGED] if run.calibrated or calibration else None,
+        note=note,
         digest=run.digest,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         versions=document["versions"],
@@ -86,9 +98,12 @@ def row_score(record: Mapping[str, Any], detectors: Sequence[str]) -> float | No
     return max(scores, default=None)
 
 
-def _records(run: Run, counts: Counter[str]) -> Iterator[dict[str, Any]]:
+def _records(
+    run: Run, counts: Counter[str], calibration: Calibration | None
+) -> Iterator[dict[str, Any]]:
     for shard in sorted(run.committed()):
-        for record in run.report(shard).to_pylist():
+        for stored in run.report(shard).to_pylist():
+            record = calibration.marked(stored) if calibration else stored
             counts[record["status"]] += 1
             share, flagged = row_marks(record, run.findings)
             counts[_FLAGGED] += flagged
