@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -73,6 +74,15 @@ class SupervisedScanner:
         if self._child is not None:
             self._child.kill()
             self._child = None
+
+    def start(self) -> None:
+        """Load the detectors now. Raises `UserError` if they cannot be loaded."""
+        self._ready_child()
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory the child has held; 0 without one, or where the system does not tell."""
+        return 0 if self._child is None else self._child.peak_bytes()
 
     def answers(self, rows: Sequence[tuple[int, ManifestRow]]) -> Iterator[Answer]:
         """One answer per (index, row), in order.
@@ -210,6 +220,14 @@ class _Child:
         if code < 0:
             return f"the worker process was killed by {signal.Signals(-code).name}"
         return f"the worker process ended with exit code {code}"
+
+    def peak_bytes(self) -> int:
+        try:
+            status = Path(f"/proc/{self._process.pid}/status").read_text()
+        except OSError:
+            return 0
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0
 
     def _rss(self) -> int:
         """Resident memory of the child in bytes; 0 where the system does not tell."""

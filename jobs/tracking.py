@@ -98,10 +98,7 @@ def tracked(
         experiment = _experiment(client, tracking.experiment or f"forensics/{job}", store)
         run_id = _open(client, experiment, job, key)
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise UserError(
-            redact(f"MLflow at {store} does not answer: {error}. Check tracking.uri or ")
-            + "MLFLOW_TRACKING_URI."
-        ) from None
+        raise _silent(store, error) from None
     values = {as_name(k): redact(str(v))[:_VALUE_CHARACTERS] for k, v in flat(settings).items()}
     params = [Param(k, v) for k, v in values.items()]
     known = client.get_run(run_id).data.params
@@ -115,6 +112,21 @@ def tracked(
         client.set_terminated(run_id, "FAILED")
         raise
     client.set_terminated(run_id, "FINISHED")
+
+
+def check_store(store: str) -> None:
+    """Raise `UserError` where MLflow does not answer."""
+    try:
+        MlflowClient(tracking_uri=store).search_experiments(max_results=1)
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise _silent(store, error) from None
+
+
+def _silent(store: str, error: Exception) -> UserError:
+    return UserError(
+        redact(f"MLflow at {store} does not answer: {error}. Check tracking.uri or ")
+        + "MLFLOW_TRACKING_URI."
+    )
 
 
 def store_uri(tracking: TrackingSettings, output: str) -> str:

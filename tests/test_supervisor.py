@@ -49,6 +49,19 @@ def test_the_child_answers_as_the_scanner_itself(tmp_path: Path) -> None:
         assert answer.maps == map_records(report)
 
 
+def test_the_memory_it_took_is_known_while_it_lives(tmp_path: Path) -> None:
+    rows = write_images(tmp_path, ["a"])
+    scanner = supervised(settings())
+    assert scanner.peak_bytes == 0
+    with scanner:
+        scanner.start()
+        loaded = scanner.peak_bytes
+        assert loaded > 50e6  # an interpreter with torch
+        list(scanner.answers(list(enumerate(rows))))
+        assert scanner.peak_bytes >= loaded
+    assert scanner.peak_bytes == 0
+
+
 def test_one_poisoned_image_costs_one_failed_row(tmp_path: Path) -> None:
     rows = write_images(tmp_path, ["a", "b", "kill", "c", "raise", "abstain", "d"])
     records = {a.record["image_id"]: a.record for a in answers(rows)}

@@ -7,17 +7,20 @@ uniqueness is checked.
 """
 
 from forensics.manifest.columns import MANIFEST_SCHEMA
+from forensics.manifest.draw import Drawn, draw
 from forensics.manifest.frozen import Freezer, Frozen, ShardReader, freeze
 from forensics.manifest.source import batches, ignored_columns, read
 from forensics.manifest.writer import GroupedWriter, write_manifest
 
 __all__ = [
     "MANIFEST_SCHEMA",
+    "Drawn",
     "Freezer",
     "Frozen",
     "GroupedWriter",
     "ShardReader",
     "batches",
+    "draw",
     "freeze",
     "ignored_columns",
     "read",

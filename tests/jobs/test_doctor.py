@@ -1,0 +1,101 @@
+"""The doctor before a scan: what it says, and that the scan then takes and finds that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from forensics.config import load
+from forensics.manifest import write_manifest
+from forensics.records import ManifestRow
+from jobs.doctor import DoctorJob, doctor
+from jobs.scan import ScanJob, scan
+from tests.images import write_images
+from tests.jobs.runs import make_archive, scan_arguments, statuses
+from tests.jobs.trainings import printed
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
+
+
+def arguments(manifest: str, output: Path, **changes: str) -> list[str]:
+    tracking = {"tracking.uri": f"sqlite:///{Path(manifest).parent / 'mlflow.db'}"}
+    return scan_arguments(manifest, output, **tracking, **changes)
+
+
+def said(manifest: str, output: Path, code: int = 0, **changes: str) -> dict[str, list[str]]:
+    """The printed lines by their first words."""
+    job = load(DoctorJob, None, arguments(manifest, output, **changes))
+    lines: dict[str, list[str]] = {}
+    for line in printed(lambda: doctor(job), code).splitlines():
+        first, _, rest = line.strip().partition(" ")
+        lines.setdefault(first, []).append(rest.strip())
+    return lines
+
+
+def number(text: str) -> float:
+    """The first number of a line, in its unit."""
+    value, unit = text.split()[:2]
+    return float(value.replace(",", "")) * {"kB": 1e3, "MB": 1e6}.get(unit, 1)
+
+
+def test_the_bill_is_what_the_scan_then_takes(tmp_path: Path) -> None:
+    ids = [f"{'abstain' if n % 3 == 0 else 'image'}{n}" for n in range(60)]
+    manifest, output = make_archive(tmp_path, ids), tmp_path / "run"
+    lines = said(manifest, output, sample="40")
+    assert "BAD" not in lines
+    assert lines["ready:"] == ["jobs.scan can start"]
+    assert not list(output.iterdir())  # nothing of it is kept
+    assert scan(load(ScanJob, None, arguments(manifest, output))) == 0
+    found = list(statuses(output).values())
+    assert number(lines["not_applicable"][0]) == pytest.approx(20, rel=0.4)
+    assert found.count("not_applicable") == 20
+    files = [*output.glob("report/*.parquet"), *output.glob("maps/*.parquet")]
+    assert number(lines["written"][0]) == pytest.approx(
+        sum(file.stat().st_size for file in files), rel=0.25
+    )
+    sizes = pq.read_table(output / "manifest.parquet")["size"].to_pylist()
+    assert number(lines["read"][0]) == pytest.approx(sum(sizes), rel=0.01)
+    assert "GiB per worker" in lines["memory"][0]
+
+
+def test_every_fault_is_found_before_anything_starts(tmp_path: Path) -> None:
+    rows = write_images(tmp_path / "images", ["a", "b"])
+    manifest = str(tmp_path / "m.parquet")
+    write_manifest(rows, manifest)
+    (tmp_path / "taken").write_text("a file")
+    lines = said(
+        manifest,
+        tmp_path / "taken" / "run",
+        code=1,
+        camera_models=str(tmp_path / "nothing"),
+        detectors="trufor",
+        **{"trufor.checkpoint": str(tmp_path / "gone.pth.tar")},
+    )
+    bad = {line.split()[0] for line in lines["BAD"]}
+    assert bad >= {"output", "cameras", "detectors"}
+    assert "bill" not in lines
+    assert lines["not"] == ["ready: see the lines marked BAD"]
+
+
+def test_a_manifest_with_a_fault_is_said(tmp_path: Path) -> None:
+    write_manifest([ManifestRow("a", "/a"), ManifestRow("a", "/b")], str(tmp_path / "m.parquet"))
+    lines = said(str(tmp_path / "m.parquet"), tmp_path / "run", code=1)
+    assert any(line.startswith("manifest") for line in lines["BAD"])
+
+
+def test_a_pool_that_does_not_fit_is_said(tmp_path: Path) -> None:
+    manifest = make_archive(tmp_path, ["a", "b", "c"])
+    lines = said(manifest, tmp_path / "run", code=1, **{"pool.workers": "64"})
+    [line] = lines["BAD"]
+    assert line.startswith("pool")
+    assert "64 workers need 65 CPUs" in line
+
+
+def test_images_that_cannot_be_read_are_part_of_the_bill(tmp_path: Path) -> None:
+    rows = write_images(tmp_path / "images", ["a", "b", "c", "d"])
+    Path(rows[0].uri).unlink()
+    write_manifest(rows, str(tmp_path / "m.parquet"))
+    lines = said(str(tmp_path / "m.parquet"), tmp_path / "run")
+    assert number(lines["unreadable"][0]) == 1
