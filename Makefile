@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup scan test check bench clean
+.PHONY: help setup scan test faults check bench clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -23,6 +23,9 @@ scan: $(STAMP) ## the whole pipeline on a simulated archive: local Ray, local fi
 
 test: $(STAMP) ## the whole test suite, two files at a time
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+faults: $(STAMP) ## kills, outages, full and damaged disks, at random, for half an hour or so
+	FAULT_ROUNDS=10 $(BIN)/python -m pytest tests/jobs/test_faults.py tests/jobs/test_storage_faults.py tests/jobs/test_s3.py
 
 check: $(STAMP) ## style, types
 	$(BIN)/ruff check .

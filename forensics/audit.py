@@ -24,6 +24,7 @@ class Audit:
     statuses: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)  # the first few, in words
     problem_count: int = 0
+    damaged: int = 0  # shards whose report cannot be read
 
     @property
     def complete(self) -> bool:
@@ -39,7 +40,10 @@ class Audit:
 
 
 def audit(run: Run, threads: int = 8) -> Audit:
-    """Compare every committed shard with the manifest, row by row, in bounded memory."""
+    """Compare every committed shard with the manifest, row by row, in bounded memory.
+
+    Reports are read whole, so that one that was damaged on its disk is found wherever that is.
+    """
     result = Audit(run.rows)
     committed = run.committed()
     with ThreadPoolExecutor(threads) as pool:
@@ -48,6 +52,7 @@ def audit(run: Run, threads: int = 8) -> Audit:
             shards = range(start, min(start + 256, run.shards))
             tables = pool.map(lambda shard: _columns(run, shard, committed), shards)
             for shard, outcome in zip(shards, tables, strict=True):
+                result.damaged += isinstance(outcome, str) and shard in committed
                 expected = [row.image_id for row in reader.read(shard)]
                 _compare(result, run, shard, expected, outcome)
     if beyond := sorted(shard for shard in committed if shard >= run.shards):
@@ -68,7 +73,7 @@ def _columns(run: Run, shard: int, committed: set[int]) -> tuple[list[str], list
     if shard not in committed:
         return f"shard {shard} is not committed"
     try:
-        table = run.report(shard, ["image_id", "status"]).to_pydict()
+        table = run.report(shard).select(["image_id", "status"]).to_pydict()
     except UserError as error:
         return str(error)
     return table["image_id"], table["status"]

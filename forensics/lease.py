@@ -21,6 +21,7 @@ from forensics.records import UserError
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
+_WATCHED_BEATS = 2.5
 
 
 class LeaseLost(UserError):
@@ -50,7 +51,7 @@ class Lease:
     def __enter__(self) -> Lease:
         if not storage.write_if_absent(self._uri, self._content()):
             held = self._read()
-            if held is not None and _alive(held):
+            if held is not None and self._alive(held):
                 raise UserError(
                     f"{self._run_uri} is being written by another job (process {held['pid']} on "
                     f"{held['host']}). Wait for it, stop it, or choose another output folder; a "
@@ -89,6 +90,20 @@ class Lease:
             except storage.StorageError:
                 continue  # storage is away: the job itself finds out, or the next beat succeeds
 
+    def _alive(self, held: dict[str, Any]) -> bool:
+        if held["host"] == socket.gethostname() and held["boot"] == _boot_id():
+            started = _pid_started(held["pid"])
+            return bool(started) and started == held["pid_started"]
+        if 0 <= time.time() - held["heartbeat"] < STALE_SECONDS:
+            return True
+        # By this clock it is dead. But clocks differ and jump, so it is watched for some beats.
+        end = time.monotonic() + _WATCHED_BEATS * HEARTBEAT_SECONDS
+        while time.monotonic() < end:
+            time.sleep(HEARTBEAT_SECONDS / 10)
+            if (now := self._read()) != held:
+                return now is not None
+        return False
+
     def _read(self) -> dict[str, Any] | None:
         try:
             held: dict[str, Any] = json.loads(storage.read(self._uri))
@@ -98,13 +113,6 @@ class Lease:
 
     def _content(self) -> bytes:
         return json.dumps({**self._owner, "heartbeat": time.time()}).encode()
-
-
-def _alive(held: dict[str, Any]) -> bool:
-    same_machine = held["host"] == socket.gethostname() and held["boot"] == _boot_id()
-    if same_machine:
-        return bool(_pid_started(held["pid"])) and _pid_started(held["pid"]) == held["pid_started"]
-    return bool(time.time() - held["heartbeat"] < STALE_SECONDS)
 
 
 def _boot_id() -> str:

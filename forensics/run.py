@@ -93,8 +93,20 @@ class Run:
         return len(map_bytes) + len(report_bytes)
 
     def report(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """Report rows of a committed shard. Raises `UserError` if the file is damaged."""
-        return _table(self.report_uri(shard), columns)
+        """Report rows of a committed shard. Raises `UserError` if the file is damaged.
+
+        Read whole, without ``columns``, it must be of this run and of that shard, too.
+        """
+        table = _table(self.report_uri(shard), columns)
+        about = table.schema.metadata or {}
+        whole = columns is None
+        if whole and not (
+            table.schema.equals(self.schema)
+            and about.get(b"run") == self.digest.encode()
+            and about.get(b"shard") == b"%d" % shard
+        ):
+            raise _damaged(self.report_uri(shard), "it is not what this run wrote there")
+        return table
 
     def maps(self, shard: int) -> pa.Table:
         """Map rows of a committed shard. Raises `UserError` if the file is damaged."""
@@ -201,11 +213,15 @@ def source_digest() -> str:
 def _table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return schema.from_parquet(storage.read(uri), columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(
-            f"{uri} is damaged ({error}). Delete it and run the scan again: only its images are "
-            "examined anew."
-        ) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(uri, str(error)) from None
+
+
+def _damaged(uri: str, why: str) -> UserError:
+    return UserError(
+        f"{uri} is damaged ({why}). Delete it and run the scan again: only its images are "
+        "examined anew."
+    )
 
 
 def _write_document(uri: str, document: Mapping[str, Any]) -> None:

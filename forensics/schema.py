@@ -119,10 +119,10 @@ def map_records(report: ReportRow) -> list[dict[str, Any]]:
 
 
 def to_parquet(records: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    """Records as the bytes of one Parquet file; the same records give the same bytes."""
+    """Records as the bytes of one Parquet file, with checksums; the same for the same records."""
     table = pa.Table.from_pylist([dict(record) for record in records], schema=schema)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -131,7 +131,8 @@ def from_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
 
     ``columns`` may name a part of a struct: ``prnu.score`` reads the struct with that part alone.
     """
-    return pq.ParquetFile(io.BytesIO(data)).read(columns=list(columns) if columns else None)
+    file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+    return file.read(columns=list(columns) if columns else None)
 
 
 def _struct(

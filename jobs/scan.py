@@ -209,7 +209,7 @@ def _finish(run: Run, tracker: Tracker, calibration: Calibration | None) -> int:
     if calibration and flags:
         tracker.metrics(dict(_flag_metrics(calibration, flags)))
         tracker.text(calibration.model_dump_json(indent=1), "calibration.json")
-    if result.statuses:
+    if result.statuses and not result.damaged:
         review = build_review(run)
         write_review(run, review)
         tracker.text(review.page, "page.html")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -67,7 +68,10 @@ def other_machine(heartbeat: float) -> str:
     )
 
 
-def test_another_machine_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
+def test_another_machine_is_judged_by_its_heartbeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.05)
     path = tmp_path / "lease.json"
     path.write_text(other_machine(time.time() - 5))
     with pytest.raises(UserError, match="process 1 on h"), Lease(str(tmp_path)):
@@ -75,6 +79,30 @@ def test_another_machine_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
     path.write_text(other_machine(time.time() - module.STALE_SECONDS - 1))
     with Lease(str(tmp_path)):
         pass
+
+
+@pytest.mark.parametrize("jump", [-3600, 3600])
+def test_a_clock_that_jumps_makes_no_living_job_dead_and_no_dead_one_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.2)
+    path, stop = tmp_path / "lease.json", threading.Event()
+
+    def beat() -> None:  # the other machine, an hour off
+        while not stop.wait(0.1):
+            path.write_text(other_machine(time.time() + jump))
+
+    path.write_text(other_machine(time.time() + jump))
+    other = threading.Thread(target=beat)
+    other.start()
+    try:
+        with pytest.raises(UserError, match="process 1 on h"), Lease(str(tmp_path)):
+            pass
+    finally:
+        stop.set()
+        other.join()
+    with Lease(str(tmp_path)) as lease:
+        lease.check()
 
 
 def test_a_job_whose_run_was_taken_over_notices(

@@ -161,3 +161,35 @@ def test_notes_keep_the_rest_of_the_document(tmp_path: Path) -> None:
     document = load_document(run.uri)
     assert (document["state"], document["counts"]) == ("complete", {"rows": 10})
     assert document["inputs"] == INPUTS
+
+
+def test_every_flipped_bit_of_a_report_is_found_or_changes_nothing(tmp_path: Path) -> None:
+    run = begin(tmp_path, rows=2)
+    commit(run, 0)
+    path = Path(run.report_uri(0))
+    whole, content = run.report(0), path.read_bytes()
+    found = 0
+    for place in range(0, len(content), 7):
+        path.write_bytes(
+            content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :]
+        )
+        try:
+            same = run.report(0).equals(whole)
+        except UserError:
+            found += 1
+        else:
+            assert same
+    assert found > len(content) / 7 / 4
+
+
+def test_a_report_of_another_run_or_shard_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    run = begin(tmp_path / "one")
+    other = begin(tmp_path / "two", inputs={**INPUTS, "manifest": "def"})
+    for each in (run, other):
+        commit(each, 0)
+    first = Path(run.report_uri(0))
+    Path(run.report_uri(1)).write_bytes(first.read_bytes())
+    first.write_bytes(Path(other.report_uri(0)).read_bytes())
+    for shard in (0, 1):
+        with pytest.raises(UserError, match="not what this run wrote there"):
+            run.report(shard)

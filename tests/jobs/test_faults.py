@@ -24,6 +24,8 @@ from tests.jobs.runs import (
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 IMAGES = 300
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
+"""How often what is drawn at random is drawn; `make faults` sets more."""
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +59,12 @@ def kill_tree(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def test_a_driver_killed_at_random_moments_loses_nothing(archive: str, undisturbed: Path) -> None:
-    output = Path(archive).parent / "killed"
-    rng = random.Random(1)
+@pytest.mark.parametrize("seed", range(1, 1 + ROUNDS))
+def test_a_driver_killed_at_random_moments_loses_nothing(
+    archive: str, undisturbed: Path, seed: int
+) -> None:
+    output = Path(archive).parent / f"killed-at-random-{seed}"
+    rng = random.Random(seed)
     done = 0
     for _ in range(5):
         process = start("jobs.scan", *scan_arguments(archive, output))
