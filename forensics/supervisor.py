@@ -48,6 +48,7 @@ class Answer:
     index: int
     record: dict[str, Any]
     maps: list[dict[str, Any]]
+    fetch_seconds: float | None = None  # None where the child died or was ended over it
 
 
 class SupervisedScanner:
@@ -62,6 +63,8 @@ class SupervisedScanner:
         self._limits = limits
         self._prefetch = prefetch
         self._child: _Child | None = None
+        self.deaths = 0
+        """Children so far that died or had to be ended over an image."""
 
     def __enter__(self) -> SupervisedScanner:
         return self
@@ -84,6 +87,11 @@ class SupervisedScanner:
         """Most memory the child has held; 0 without one, or where the system does not tell."""
         return 0 if self._child is None else self._child.peak_bytes()
 
+    @property
+    def ahead(self) -> int:
+        """Images whose bytes the child holds already, beside the one at work."""
+        return 0 if self._child is None else self._child.ahead
+
     def answers(self, rows: Sequence[tuple[int, ManifestRow]]) -> Iterator[Answer]:
         """One answer per (index, row), in order.
 
@@ -103,6 +111,7 @@ class SupervisedScanner:
                 yield outcome
                 continue
             self.close()
+            self.deaths += 1
             deaths_alone += alone and outcome.status is Status.FAILED
             if outcome.status is Status.TIMEOUT or deaths_alone >= DEATHS_ALONE:
                 waiting.popleft()
@@ -120,6 +129,7 @@ class SupervisedScanner:
                 self._child = _Child(self._settings, self._limits)
             except _DiedAtStartError as error:
                 deaths += 1
+                self.deaths += 1
                 if deaths == STARTS:
                     raise UserError(f"the worker does not start: {error}") from None
         return self._child
@@ -150,7 +160,7 @@ class _Child:
             )
         self._connection = Connection(ours.detach())
         self._sent: set[int] = set()
-        self._fetched: dict[int, float] = {}
+        self._fetched: dict[int, tuple[float, float]] = {}  # when, and how long it took
         self._connection.send(("load", settings))
         reply = self._receive(time.monotonic() + LOAD_SECONDS)
         if reply is None:
@@ -175,7 +185,7 @@ class _Child:
         limit = self._limits.timeout_seconds
         while True:
             fetched = self._fetched.get(head)
-            deadline = start + FETCH_SECONDS if fetched is None else max(start, fetched) + limit
+            deadline = start + FETCH_SECONDS if fetched is None else max(start, fetched[0]) + limit
             message = self._receive(min(deadline, time.monotonic() + 0.5))
             if message is None:
                 if self._process.poll() is not None:
@@ -193,11 +203,16 @@ class _Child:
                         "(setting limits.memory_gib)",
                     )
             elif message[0] == "fetched":
-                self._fetched[message[1]] = time.monotonic()
+                self._fetched[message[1]] = time.monotonic(), message[2]
             else:
                 self._sent.discard(head)
-                self._fetched.pop(head, None)
-                return Answer(*message[1:])
+                _, seconds = self._fetched.pop(head)
+                _, index, record, maps = message
+                return Answer(index, record, maps, seconds)
+
+    @property
+    def ahead(self) -> int:
+        return len(self._fetched)
 
     def kill(self) -> None:
         self._process.kill()

@@ -3,8 +3,8 @@
 Run by `forensics.supervisor` as ``python -m forensics.worker FD``; both ends speak over one socket:
 
     parent → child   ("load", ScanSettings as JSON) · ("row", index, ManifestRow) … · end of file
-    child → parent   ("ready", None) or ("refused", message) · ("fetched", index) ·
-                     ("done", index, report record, map records)
+    child → parent   ("ready", None) or ("refused", message) ·
+                     ("fetched", index, seconds) · ("done", index, report record, map records)
 
 Rows are answered in the order they came. Bytes of the rows sent ahead are fetched meanwhile on
 threads; the parent bounds how many those are. Only processes of this package on this machine talk
@@ -70,10 +70,11 @@ def _receive(connection: Connection, send: _Sender, work: queue.Queue[Work | Non
     pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="fetch")
 
     def fetched(index: int, row: ManifestRow) -> Evidence:
+        start = time.perf_counter()
         try:
             return fetch(row)
         finally:
-            send(("fetched", index))
+            send(("fetched", index, time.perf_counter() - start))
 
     try:
         while True:

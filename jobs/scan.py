@@ -34,6 +34,7 @@ from forensics.run import Run, open_run, versions
 from forensics.scan import ScanSettings, build_detectors, identities
 from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
+from jobs.meters import ScanMeter, scan_key
 from jobs.progress import Progress
 from jobs.shards import Unit, scan_shards
 from jobs.tracking import Tracker, TrackingSettings, as_name, store_uri, tracked
@@ -76,7 +77,7 @@ def scan(job: ScanJob) -> int:
         run = _open(job, settings, identities(detectors), calibration)
         del detectors
         units = _units(run, job.retry)
-        key = digest({"run": run.digest, "output": job.output})
+        key = scan_key(run.digest, job.output)
         with (
             tracked("scan", job, job.tracking, job.output, key) as tracker,
             connected(job.pool) as pool,
@@ -160,12 +161,17 @@ def _work(
         flush=True,
     )
     run.note("running", {"rows": run.rows, "to_do": rows})
-    with Progress(total=run.rows, done=run.rows - rows) as progress:
+    missing = [unit["shard"] for unit in units if not unit["rows"]]
+    with (
+        Progress(total=run.rows, done=run.rows - rows) as progress,
+        ScanMeter(run, missing, len(units)) as meter,
+    ):
         course = _Course(tracker, progress)
         for ledger in scan_shards(run, settings, pool, job.pool.prefetch, units, calibration):
             lease.check()
             progress.add(ledger["rows"], {str(s): ledger[str(s)] for s in Status})
             course.add(ledger)
+            meter.committed(ledger["shard"])
         course.log()
 
 

@@ -8,6 +8,7 @@ work. Shards that were lost are dealt again in the next pass.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from forensics.schema import STATUSES
 from forensics.storage import StorageError
 from forensics.supervisor import SupervisedScanner
 from jobs.cluster import Pool, quiet_data
+from jobs.meters import ActorMeter
 
 if TYPE_CHECKING:
     from forensics.calibration.record import Calibration
@@ -67,6 +69,7 @@ class ShardActor:
         self._calibration = calibration
         self._reader = ShardReader(run.manifest_uri, run.shard_rows)
         self._scanner = SupervisedScanner(settings, limits, prefetch)
+        self._meter = ActorMeter(run)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         ledger = [self._ledger(unit) for unit in batch.to_pylist()]
@@ -86,13 +89,19 @@ class ShardActor:
         positions = self._run.rows_of(shard)
         rows = zip(positions, self._reader.read(shard), strict=True)
         wanted = [(index, row) for index, row in rows if not only or index in only]
-        answers = list(self._scanner.answers(wanted))
+        answers = []
+        for answer in self._scanner.answers(wanted):
+            self._meter.answered(answer, self._scanner.ahead, self._scanner.deaths)
+            answers.append(answer)
         records: Rows = [self._marked(answer.record) for answer in answers]
         maps: Rows = [item for answer in answers for item in answer.maps]
         done = ledger_row(shard, records, "flagged" if self._calibration else "decision")
         if only:
             records, maps = _merge(self._run, shard, records, maps)
-        return {**done, "output_bytes": self._run.commit(shard, records, maps)}
+        start = time.perf_counter()
+        output_bytes = self._run.commit(shard, records, maps)
+        self._meter.wrote(time.perf_counter() - start)
+        return {**done, "output_bytes": output_bytes}
 
     def _marked(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         return record if self._calibration is None else self._calibration.marked(record)

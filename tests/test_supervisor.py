@@ -47,6 +47,8 @@ def test_the_child_answers_as_the_scanner_itself(tmp_path: Path) -> None:
         assert answer.index == index
         assert without_seconds(answer.record) == without_seconds(report_record(index, report))
         assert answer.maps == map_records(report)
+        assert answer.fetch_seconds is not None
+        assert answer.fetch_seconds > 0
 
 
 def test_the_memory_it_took_is_known_while_it_lives(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ class Regression:
         self.settings = settings
         self.peers = peers
         self.history: list[Epoch] = []
+        self.examples = 0
+        """Windows seen by the last epoch, in all processes."""
         self.best: Epoch | None = None
         self._best_weights: dict[str, Tensor] = {}
         offset, scale = self.samples.scale()
@@ -192,6 +194,7 @@ class Regression:
             error += squares.detach().sum()
             count += known
         self.peers.sum_([error])
+        self.examples = int(count)
         return float(error / count * self.network.output_scale.square())
 
     def _errors(self, batch: Batch) -> tuple[Tensor, Tensor]:

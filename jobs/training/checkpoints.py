@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,10 @@ class Resumable(Protocol):
 class Training(Resumable, Protocol):
     """A training that goes by epochs."""
 
+    @property
+    def examples(self) -> int:
+        """Seen by the last epoch, in all processes."""
+
     def epochs(self) -> Iterator[Any]:
         """Trains; gives every epoch that is left, a record of its numbers."""
 
@@ -53,11 +58,15 @@ def run_epochs(
 ) -> None:
     """Train to the last epoch, from the last checkpoint of this run if there is one.
 
-    ``numbers`` says what an epoch reports.
+    ``numbers`` says what an epoch reports; its ``seconds`` and ``examples_per_second`` are added.
     """
     resume(training)
+    start = time.perf_counter()
     for epoch in training.epochs():
-        report(numbers(epoch), training, peers)
+        seconds = time.perf_counter() - start
+        pace = {"seconds": seconds, "examples_per_second": training.examples / seconds}
+        report({**numbers(epoch), **pace}, training, peers)
+        start = time.perf_counter()
 
 
 def resume(training: Resumable) -> None:

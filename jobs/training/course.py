@@ -24,20 +24,25 @@ class Course:
     def __init__(
         self, tracker: Tracker, name: str, epochs: int, describe: Callable[[Epoch], str]
     ) -> None:
-        self.name = name
-        self._tracker, self._epochs = tracker, epochs
+        self.name, self.epochs = name, epochs
+        self._tracker = tracker
         self._describe = describe
         self._said = -math.inf
         before = tracker.client.get_metric_history(tracker.run_id, f"{name}.lr")
         self._logged = {metric.step for metric in before}  # by a job that was killed
 
+    @property
+    def title(self) -> str:
+        """The training's name, led by that of its job's run in MLflow."""
+        return f"{self._tracker.client.get_run(self._tracker.run_id).info.run_name}/{self.name}"
+
     def add(self, epoch: Epoch) -> None:
         """An epoch that just ended."""
         self.log(epoch)
         now = time.monotonic()
-        if now - self._said >= LINE_SECONDS or epoch["number"] == self._epochs:
+        if now - self._said >= LINE_SECONDS or epoch["number"] == self.epochs:
             self._said = now
-            numbers = f"{self.name}: epoch {epoch['number']}/{self._epochs}"
+            numbers = f"{self.name}: epoch {epoch['number']}/{self.epochs}"
             print(f"{numbers}, {self._describe(epoch)}, lr {epoch['lr']:.1e}", flush=True)
 
     def log(self, epoch: Epoch) -> None:

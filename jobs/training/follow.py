@@ -7,9 +7,10 @@ from typing import Any
 
 from forensics import storage
 from forensics.records import UserError
+from jobs.meters import TrainingMeter
 from jobs.training.course import Course
 from jobs.training.journal import Journal
-from jobs.training.run import Workers, run_training
+from jobs.training.run import Epoch, Workers, run_training
 
 CONTINUES = "The same command continues after the last epoch that ended."
 
@@ -28,15 +29,21 @@ def follow(
     Checkpoints go to ``folder``, a URI, under the course's name. Raises `RuntimeError` where a
     worker failed time and again.
     """
-    outcome: dict[str, Any] = run_training(
-        loop,
-        config,
-        folder=folder,
-        name=course.name,
-        workers=workers,
-        retries=retries,
-        on_epoch=course.add,
-    )
+    with TrainingMeter(course.title, course.epochs) as meter:
+
+        def on_epoch(epoch: Epoch) -> None:
+            course.add(epoch)
+            meter.epoch(epoch)
+
+        outcome: dict[str, Any] = run_training(
+            loop,
+            config,
+            folder=folder,
+            name=course.name,
+            workers=workers,
+            retries=retries,
+            on_epoch=on_epoch,
+        )
     for epoch in outcome.get("history", ()):  # those of before a kill, too
         course.log(epoch)
     return outcome

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,60 +14,22 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from forensics.synth.camera import SimulatedCamera
 from tests.conftest import ROOT
+from tests.jobs.heads import BIN, ENV, running_head
 from tests.jobs.photos import manifest_of, put_bytes
 from tests.jobs.runs import make_archive, report_rows, scan_arguments, statuses
 from tests.jobs.trainings import words
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-BIN = Path(sys.executable).parent
-ENV = {**os.environ, "RAY_AUTH_MODE": "disabled", "PATH": f"{BIN}:{os.environ['PATH']}"}
 Ended = subprocess.CompletedProcess[str]
 LEFT_BEHIND = (".venv/lib/large.bin", "case/photo.jpg", "demo/photo.jpg", ".env", "tests/test.py")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def takes_jobs(address: str) -> bool:
-    """Whether one could be sent there: the server is up, and the agent that starts jobs too."""
-    try:
-        JobSubmissionClient(address).submit_job(entrypoint="true")
-    except (ConnectionError, RuntimeError):
-        return False
-    return True
 
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[str]:
     """The address of a head node on loopback; ends with the module."""
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # Ray's sockets want a short path
-    dashboard = free_port()
-    command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=3"]
-    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
-    command += [f"--port={free_port()}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}"]
-    command += [f"--dashboard-agent-listen-port={free_port()}"]
-    command += ["--object-store-memory=200000000", "--disable-usage-stats"]
-    process = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{dashboard}"
-    try:
-        end = time.monotonic() + 120
-        while not takes_jobs(address):
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < end, "the head did not come up"
-            time.sleep(0.5)
-        yield address
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_head(cpus=3) as head:
+        yield head.jobs
 
 
 @pytest.fixture

@@ -96,6 +96,8 @@ class ManipulationTraining:
         self.settings = settings
         self.peers = peers
         self.history: list[Epoch] = []
+        self.examples = 0
+        """Patches seen by the last epoch, in all processes."""
         self._steps = 0
         head = list(network.head.parameters())
         body = [p for p in network.parameters() if all(p is not h for h in head)]
@@ -152,6 +154,7 @@ class ManipulationTraining:
             for start in range(0, len(order), batch):
                 total += self._step(order[start : start + batch], rng)
         self.peers.sum_([total])
+        self.examples = len(order)
         loss = float(total) / len(order)
         lr = float(self._optimizer.param_groups[0]["lr"])
         if not np.isfinite(loss):

@@ -94,6 +94,8 @@ class OriginTraining:
         self.settings = settings
         self.peers = peers
         self.history: list[Epoch] = []
+        self.examples = 0
+        """Patches seen by the last epoch, in all processes."""
         self._weights = torch.tensor(counts.sum() / (len(classes) * counts), dtype=torch.float32)
         self._optimizer = torch.optim.Adam(
             [p for p in network.parameters() if p.requires_grad], lr=settings.lr
@@ -136,6 +138,7 @@ class OriginTraining:
                     totals += self._step(part)
         self.peers.sum_([totals])
         self._share_statistics()
+        self.examples = len(order)
         loss, right, weight = totals.tolist()
         if not np.isfinite(loss):
             lr = self.settings.lr

@@ -42,6 +42,8 @@ class PhaseTraining:
         self.phase = phase
         self.peers = peers
         self.history: list[Epoch] = []
+        self.examples = 0
+        """Patches or crops seen by the last epoch, in all processes."""
         self.best: Epoch | None = None
         self._best_weights: dict[str, Tensor] = {}
         self._optimizer = phase.optimizer()
@@ -115,6 +117,7 @@ class PhaseTraining:
             self.peers.sum_(p.grad for p in self._parameters if p.grad is not None)
             self._optimizer.step()
         self.peers.sum_([total])
+        self.examples = count
         return float(total / count)
 
     def _set_lr(self, update: int) -> float:
