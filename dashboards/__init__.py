@@ -1,0 +1,1 @@
+"""Grafana's dashboards, made by code from the table of metrics, and Prometheus's files."""
