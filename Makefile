@@ -27,10 +27,13 @@ test: $(STAMP) ## the whole test suite, two files at a time
 faults: $(STAMP) ## kills, outages, full and damaged disks, at random, for half an hour or so
 	FAULT_ROUNDS=10 $(BIN)/python -m pytest tests/jobs/test_faults.py tests/jobs/test_storage_faults.py tests/jobs/test_s3.py
 
-check: $(STAMP) ## style, types
+check: $(STAMP) ## style, types, known vulnerabilities of the pinned libraries
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if $(BIN)/python -c "import urllib.request as u; u.urlopen('https://pypi.org/pypi/pip/json', timeout=20)" 2>/dev/null; \
+	then $(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off; \
+	else echo "note: PyPI does not answer, so the libraries were not audited"; fi
 
 bench: $(STAMP) ## benchmarks; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.bench_residual
