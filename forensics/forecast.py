@@ -81,7 +81,8 @@ def forecast(
         raise ValueError("a forecast needs an image beside the first of a worker")
     seconds, behind = np.array(timed, np.float64).T
     mean_size = None if known_bytes is None else known_bytes / rows
-    work = _total(seconds, rows / min(workers, shards), seed, behind, mean_size)
+    turns = -(-shards // workers)  # shards of the worker that has most
+    work = _total(seconds, turns * rows / shards, seed, behind, mean_size)
     read = _total(np.array(sizes, np.float64), rows, seed)
     statuses = Counter(str(record["status"]) for record in sample.records)
     return Forecast(

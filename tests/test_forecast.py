@@ -20,17 +20,18 @@ def sample(records: list[dict[str, Any]], seconds: list[float]) -> Sample:
 
 
 def test_images_all_alike_are_forecast_exactly() -> None:
-    found = forecast(sample([record()] * 8, [2.0] * 6), 1000, 10, 4, "decision")
+    found = forecast(sample([record()] * 8, [2.0] * 6), 1000, 20, 4, "decision")
     assert found.seconds == pytest.approx((505.0, 505.0, 505.0))
     assert found.read_bytes == pytest.approx((1e6, 1e6, 1e6))
-    assert found.written_bytes == 40 * 1000 + 10 * 100
+    assert found.written_bytes == 40 * 1000 + 20 * 100
     assert found.flagged[:2] == (0, 0)
     assert found.statuses["ok"].value == 1000
 
 
-def test_more_workers_than_shards_do_not_help() -> None:
-    few = forecast(sample([record()] * 2, [2.0] * 2), 100, 2, 8, "decision")
-    assert few.seconds.value == pytest.approx(5 + 100 * 2.0 / 2)
+@pytest.mark.parametrize(("workers", "turns"), [(8, 1), (5, 1), (4, 2), (2, 3), (1, 5)])
+def test_a_scan_takes_as_long_as_the_worker_with_most_shards(workers: int, turns: int) -> None:
+    found = forecast(sample([record()] * 2, [2.0] * 2), 100, 5, workers, "decision")
+    assert found.seconds.value == pytest.approx(5 + turns * 20 * 2.0)
 
 
 def test_a_sample_with_too_many_large_files_is_corrected() -> None:
