@@ -3,21 +3,26 @@
     python -m jobs.report --run case/scan
     python -m jobs.report --run s3://bucket/run-1 --pictures 200
     python -m jobs.report --run case/scan --calibration case/calibration.json
+    python -m jobs.report --run case/scan --decisions decisions-3f9c1d07.json
     python -m jobs.report --run case/scan --bundle photo_00012.jpg
     python -m jobs.report --run case/scan --bundle photo_00012.jpg --original true
 
 The page lists the worst first, with pictures, and works from the file. The scan itself makes it at
 its end; this job makes it again with other numbers, or by the thresholds of a calibration that was
-made since (the report's rows stay as they are). A bundle holds all that the run says of one
-image and on what grounds, with hashes; `python -m forensics verify` checks it without any library.
-Its digest is printed, and logged to MLflow: keep it apart from the bundle, it is what proves that a
-bundle is this one. Exit code 0: it is written; 2: it cannot be, and the message says why.
+made since (the report's rows stay as they are). What a reviewer decides on it and saves comes back
+by ``--decisions``: into ``decisions.parquet`` of the run, onto the page, and into MLflow.
+
+A bundle holds all that the run says of one image and on what grounds, with hashes; `python -m
+forensics verify` checks it without any library. Its digest is printed, and logged to MLflow: keep
+it apart from the bundle, it is what proves that a bundle is this one. Exit code 0: it is written;
+2: it cannot be, and the message says why.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 
 from pydantic import Field
 
@@ -29,6 +34,7 @@ from forensics.custody.bundle import make_bundle
 from forensics.custody.container import MANIFEST
 from forensics.records import UserError
 from forensics.report.build import PICTURES, ROWS, build_review, write_review
+from forensics.report.decisions import Decision, decisions, latest, merge, read_decisions
 from forensics.run import Run, load_document, load_run
 from jobs.entry import OK, run_job
 from jobs.tracking import TrackingSettings, tracked
@@ -42,6 +48,9 @@ class ReportJob(Settings):
     pictures: int = Field(PICTURES, ge=0, description="rows with a picture")
     calibration: str | None = Field(
         None, description="URI of the file of jobs.calibrate that the page is ordered by"
+    )
+    decisions: str | None = Field(
+        None, description="URI of a file of decisions that the page has saved; they are merged"
     )
     bundle: str | None = Field(None, description="image_id: make its evidence bundle, no page")
     original: bool = Field(False, description="put the original file into the bundle")
@@ -60,11 +69,29 @@ def report(job: ReportJob) -> int:
     if job.calibration is not None:
         calibration = load_calibration(job.calibration)
         calibration.check(load_document(run.uri)["inputs"])
+    if job.decisions is not None:
+        _merge(job, run, job.decisions)
     review = build_review(run, job.rows, job.pictures, calibration=calibration)
     print(f"page: {write_review(run, review)}")
     if calibration is not None:
         print(count_flags(run, calibration).sentence())
     return OK
+
+
+def _merge(job: ReportJob, run: Run, uri: str) -> None:
+    """Decisions into the run, and their counts and table into MLflow."""
+    new = merge(run, read_decisions(uri))
+    holding = latest(decisions(run))
+    counts = Counter(one.decision for one in holding.values())
+    told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    text = f"{new} new decisions; {len(holding)} images decided ({told or 'none'})"
+    columns = list(Decision.model_fields)
+    rows = [one.model_dump(mode="json") for one in holding.values()]
+    with tracked("report", job, job.tracking, job.run) as tracker:
+        tracker.metrics({f"decisions.{name}": count for name, count in counts.items()})
+        tracker.tags({"forensics.digest": run.digest, "mlflow.note.content": text})
+        tracker.table({name: [row[name] for row in rows] for name in columns}, "decisions.json")
+    print(text)
 
 
 def _bundle(job: ReportJob, run: Run, image_id: str) -> int:

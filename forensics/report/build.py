@@ -20,6 +20,7 @@ from forensics.calibration.tally import count_flags
 from forensics.decode import decode
 from forensics.records import Map, Unreadable
 from forensics.report.boxes import COLUMN, Boxes
+from forensics.report.decisions import decisions, latest
 from forensics.report.figure import figure
 from forensics.report.mapcodec import decode_map
 from forensics.report.overlay import encode_picture
@@ -62,7 +63,11 @@ def build_review(
     worst = heapq.nsmallest(rows, _records(run, counts, calibration), key=_worst_first)
     pages = [_page_row(record, run.findings) for record in worst]
     drawn = _draw(run, worst, pictures)
-    pages = [replace(page, picture=drawn.get(page.image_id)) for page in pages]
+    decided = {name: one.plain() for name, one in latest(decisions(run)).items()}
+    pages = [
+        replace(page, picture=drawn.get(page.image_id), decision=decided.get(page.image_id))
+        for page in pages
+    ]
     document = load_document(run.uri)
     flags = document["counts"].get("flags")
     note = flags["sentence"] if flags else ""

@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const rows = data.rows;
 const HEIGHT = 58; // pixels, as in the style of .row
 const WORDS = { not_applicable: "not applicable" };
-const state = { status: null, flagged: false, query: "", by: "", least: 0, order: "worst", chosen: null };
+const state = { status: null, flagged: false, query: "", by: "", least: 0, decided: "", order: "worst", chosen: null };
 let view = []; // the rows that pass the filters, in order
 
 const $$ = (id) => document.getElementById(id);
@@ -119,6 +119,7 @@ for (const row of rows) {
 
 function passes(row) {
   if (state.flagged && !row.flagged) return false;
+  if (state.decided && (state.decided === "yes") !== Boolean(decisionOf(row))) return false;
   if (state.status !== null && row.status !== state.status) return false;
   if (state.least > 0) {
     const score = scoreOf(row);
@@ -185,7 +186,8 @@ function drawList() {
   const nodes = [];
   for (let k = first; k < last; k += 1) {
     const row = view[k], score = scoreOf(row);
-    const about = row.status === "ok" ? row.camera || "camera not stated" : row.reason || words(row.status);
+    const what = row.status === "ok" ? row.camera || "camera not stated" : row.reason || words(row.status);
+    const decided = decisionOf(row), about = decided ? decided.decision + " · " + what : what;
     const node = make(
       "div", "row",
       shortName(fileName(row)),
@@ -196,7 +198,7 @@ function drawList() {
     node.id = "row-" + k;
     node.title = fileName(row);
     node.setAttribute("aria-label", fileName(row) + ", " + words(row.status) + (score === null ? "" : (byShare() ? ", as high as " + shown(row) + " of pristine images" : ", score " + shown(row)))
-      + (row.flagged ? ", flagged" : ""));
+      + (row.flagged ? ", flagged" : "") + (decided ? ", decided: " + visible(decided.decision) : ""));
     node.style.top = k * HEIGHT + "px";
     node.setAttribute("role", "option");
     node.setAttribute("aria-selected", String(row === state.chosen));
@@ -326,6 +328,7 @@ function drawDetail() {
     picture(row),
     make(
       "div", "cards",
+      decisionCard(row),
       ...Object.entries(row.detectors).map(([name, finding]) => card(name, finding)),
       make("section", "card", make("h3", "", "file"), file),
     ),
@@ -335,7 +338,7 @@ function drawDetail() {
 // ---- events
 
 function reset() {
-  Object.assign(state, { status: null, flagged: false, query: "", by: "", least: 0 });
+  Object.assign(state, { status: null, flagged: false, query: "", by: "", least: 0, decided: "" });
   $$("toolbar").reset();
   $$("order").value = state.order;
   drawLeast();
@@ -350,6 +353,8 @@ function drawLeast() {
 $$("toolbar").addEventListener("submit", (event) => event.preventDefault());
 $$("search").addEventListener("input", (event) => { state.query = event.target.value.trim(); refresh(); });
 $$("by").addEventListener("change", (event) => { state.by = event.target.value; drawLeast(); refresh(); });
+$$("decided").addEventListener("change", (event) => { state.decided = event.target.value; refresh(); });
+$$("save").addEventListener("click", saveDecisions);
 $$("order").addEventListener("change", (event) => { state.order = event.target.value; refresh(); });
 $$("threshold").addEventListener("input", (event) => {
   state.least = Number(event.target.value);
@@ -368,7 +373,8 @@ document.addEventListener("keydown", (event) => {
   const page = Math.max(1, Math.floor($$("list").clientHeight / HEIGHT) - 1);
   const keys = {
     ArrowDown: () => move(1), j: () => move(1), ArrowUp: () => move(-1), k: () => move(-1),
-    "/": () => $$("search").focus(), z: zoom,
+    "/": () => $$("search").focus(), z: zoom, 0: () => decide(state.chosen, null),
+    ...Object.fromEntries(KINDS.map((kind, n) => [String(n + 1), () => decide(state.chosen, kind)])),
   };
   if (event.target === $$("list")) {
     Object.assign(keys, {
@@ -390,6 +396,8 @@ const scanned = Object.values(data.counts).reduce((a, b) => a + b, 0);
 $$("scope").textContent = scanned === rows.length
   ? scanned.toLocaleString("en") + (scanned === 1 ? " image scanned" : " images scanned")
   : scanned.toLocaleString("en") + " images scanned, " + rows.length.toLocaleString("en") + " listed here";
+loadDecisions();
+drawSave();
 drawLeast();
 drawStatuses();
 refresh();

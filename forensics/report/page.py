@@ -48,6 +48,7 @@ class PageRow:
     score: float | None = None
     share: float | None = None
     flagged: bool = False
+    decision: Mapping[str, str] | None = None  # of a reviewer, as `decisions.Decision`
     picture: bytes | None = None
     picture_mime: str = "image/webp"
 
@@ -107,12 +108,13 @@ def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int
     pictured = [k for k, row in enumerate(ordered) if row.picture is not None][:max_pictures]
     number = {k: n for n, k in enumerate(pictured)}
     data = {
+        "run": summary.digest,
         "counts": summary.counts,
         "flagged": summary.flagged,
         "pictures": len(pictured),
         "rows": [_row(row, number.get(k)) for k, row in enumerate(ordered)],
     }
-    style, script = _part("page.css"), _part("page.js")
+    style, script = _part("page.css"), _part("decisions.js") + _part("page.js")
     versions = " · ".join(f"{name} {version}" for name, version in summary.versions.items())
     footer = " · ".join(
         part for part in (f"run {summary.digest}", versions, summary.created) if part
@@ -164,6 +166,7 @@ def _row(row: PageRow, picture: int | None) -> dict[str, Any]:
         "score": row.score,
         "share": row.share,
         "flagged": row.flagged,
+        "decision": row.decision,
         "detectors": row.detectors,
         "picture": picture,
     }

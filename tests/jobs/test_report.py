@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from mlflow import MlflowClient
 from forensics.__main__ import main
 from forensics.config import load
 from forensics.records import UserError
+from forensics.run import load_run
 from jobs.report import ReportJob, report
 from jobs.scan import ScanJob, scan
 from jobs.tracking import TrackingSettings
@@ -99,3 +101,33 @@ def test_options_of_a_bundle_without_one_are_refused(finished: Path) -> None:
         report(job(finished, "--output", "x.zip"))
     with pytest.raises(UserError, match="has no image 'b'"):
         report(job(finished, "--bundle", "b"))
+
+
+def test_decisions_go_into_the_run_the_page_and_mlflow(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [row] = [row for row in report_rows(finished / "run") if row["image_id"] == ODD]
+    made = {
+        "image_id": ODD,
+        "sha256": row["sha256"],
+        "decision": "forged",
+        "reason": "<b>two suns</b>",
+        "reviewer": "A. B.",
+        "decided": "2026-03-01T10:00:00Z",
+    }
+    run = load_run(str(finished / "run"))
+    file = tmp_path / "decisions.json"
+    file.write_text(json.dumps({"format": 1, "run": run.digest, "decisions": [made]}))
+    assert report(job(finished, "--decisions", str(file))) == 0
+    assert "1 new decisions; 1 images decided (forged 1)" in capsys.readouterr().out
+    page = (finished / "run" / "page.html").read_text(encoding="utf-8")
+    assert "two suns" in page
+    assert "<b>two suns" not in page
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("forensics/report")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "metrics.`decisions.forged` = 1")
+    assert [item.path for item in client.list_artifacts(runs[0].info.run_id)] == ["decisions.json"]
+    file.write_text(json.dumps({"format": 1, "run": "0" * 64, "decisions": [made]}))
+    with pytest.raises(UserError, match="another run"):
+        report(job(finished, "--decisions", str(file)))

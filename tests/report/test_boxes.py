@@ -102,8 +102,8 @@ def test_the_page_draws_boxes_and_does_not_list_them(
 
 
 def _with_boxes(records: object) -> object:
-    def found(run: object, counts: object) -> object:
-        for record in records(run, counts):  # type: ignore[operator]
+    def found(run: object, *rest: object) -> object:
+        for record in records(run, *rest):  # type: ignore[operator]
             name = next(iter(run.findings))  # type: ignore[attr-defined]
             yield {**record, name: {**record[name], **FINDING}}
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (ex
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
 
 pytestmark = pytest.mark.browser
 
@@ -40,8 +44,11 @@ def browser(tmp_path_factory):
     options.binary_location = chromium
     for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(flag)
+    folder = str(tmp_path_factory.mktemp("downloads"))
+    options.add_experimental_option("prefs", {"download.default_directory": folder})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with webdriver.Chrome(options=options, service=Service(executable_path=driver)) as chrome:
+        chrome.downloads = Path(folder)
         yield chrome
 
 
@@ -188,4 +195,54 @@ def test_a_calibrated_page_filters_what_is_flagged_and_orders_by_rarity(browser,
     browser.find_element(By.ID, "by").send_keys("prnu")
     numbers = [node.text for node in browser.find_elements(By.CSS_SELECTOR, ".row .number")]
     assert numbers[:2] == ["0.99", "0.90"]
+    assert browser.get_log("browser") == []
+
+
+def saved(browser, count):
+    """The file that the button gives."""
+    button = browser.find_element(By.ID, "save")
+    assert button.text == f"Save {count} decision{'s'[: count != 1]}"
+    before = set(browser.downloads.iterdir())
+    button.click()
+    end = time.monotonic() + 20
+    while not (new := set(browser.downloads.glob("*.json")) - before):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return json.loads(new.pop().read_text())
+
+
+def test_a_reviewer_decides_by_keys_and_saves_a_file(browser, tmp_path):
+    decided = {"decision": "unclear", "reason": "<b>dim</b>", "reviewer": "C", "decided": "x"}
+    shown = [replace(row, decision=decided if row.image_id == "id-0" else None) for row in rows()]
+    path = tmp_path / "page.html"
+    path.write_text(render_page(shown, replace(SUMMARY, digest="abcdef0123")), encoding="utf-8")
+    browser.get(path.as_uri())
+    assert not browser.find_element(By.ID, "save").is_displayed()
+    body(browser).send_keys("1")
+    reason, reviewer = browser.find_elements(By.CSS_SELECTOR, ".decision input")
+    reason.send_keys("sky 1 2 3")
+    reviewer.send_keys("A. B.")
+    browser.find_element(By.TAG_NAME, "h2").click()
+    body(browser).send_keys("j", "2", "j")
+    assert chosen(browser) == "IMG_0.jpg"
+    assert "unclear · <b>dim</b> · C" in browser.find_element(By.CSS_SELECTOR, ".decision").text
+    body(browser).send_keys("3", "0")  # taken back: the earlier one holds
+    first, second = saved(browser, 2)["decisions"]
+    assert (first["image_id"], first["decision"], first["reason"]) == (
+        "id-1",
+        "forged",
+        "sky 1 2 3",
+    )
+    assert (second["image_id"], second["decision"]) == ("id-2", "pristine")
+    assert (first["sha256"], second["reviewer"]) == ("1" * 64, "A. B.")
+
+    browser.refresh()  # nothing is lost before it is saved
+    kept = saved(browser, 2)
+    assert kept["run"] == "abcdef0123"
+    assert kept["decisions"][0]["reason"] == "sky 1 2 3"
+    select = Select(browser.find_element(By.ID, "decided"))
+    select.select_by_value("no")
+    assert listed(browser) == f"{len(shown) - 3} of {len(shown)} images"
+    select.select_by_value("yes")
+    assert listed(browser) == f"3 of {len(shown)} images"
     assert browser.get_log("browser") == []
