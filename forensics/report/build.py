@@ -27,7 +27,7 @@ from forensics.report.overlay import encode_picture
 from forensics.report.page import PageRow, PageSummary, render_page, worst_first
 from forensics.run import Run, load_document
 
-ROWS = 2000
+ROWS = 10_000
 """Rows on a page, worst first; the report has them all."""
 
 PICTURES = 60
