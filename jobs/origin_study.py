@@ -73,7 +73,8 @@ def evaluate_origin(job: EvaluateJob, study: OriginStudy) -> int:
         }
         _keep(output, made, summary, tracker)
     say(lines(summary), summary["reasons"], output)
-    journal.close()
+    if Status.FAILED not in summary["status"]:  # else the same command tries those again
+        journal.close()
     good = {str(Status.OK), str(Status.NOT_APPLICABLE)}
     whole = not set(summary["status"]) - good and all(row["images"] for row in summary["rows"])
     whole = whole and bool(summary["rows"])

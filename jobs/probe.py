@@ -42,6 +42,9 @@ def probe(
 ) -> Sample:
     """Examine the rows, dealt to all workers of the pool at once, as a scan does.
 
+    A worker gets two rows at least, so that its time is known without that of its first one; of a
+    single row, that time is all there is.
+
     Args:
         rows: at least one.
         settings: `forensics.scan.ScanSettings` as JSON.
@@ -51,7 +54,8 @@ def probe(
         prefetch: images fetched ahead per worker.
     """
     work = ray.remote(num_cpus=pool.cpus_per_worker, num_gpus=pool.gpus_per_worker)(_work)
-    parts = [part for worker in range(pool.workers) if (part := rows[worker :: pool.workers])]
+    workers = min(pool.workers, max(1, len(rows) // 2))
+    parts = [rows[worker::workers] for worker in range(workers)]
     tasks = {work.remote(part, settings, limits, report, prefetch): len(part) for part in parts}
     wait_for(tasks, "images", tasks)
     found: list[_Probed] = ray.get(list(tasks))
@@ -60,7 +64,7 @@ def probe(
     one_bytes = sum(one.one_bytes for one in found) / len(found)
     return Sample(
         [record for one in found for record in one.records],
-        [seconds for one in found for seconds in (None, *one.seconds[1:])],
+        [s for one in found for s in ((None, *one.seconds[1:]) if more else one.seconds)],
         max(one.load_seconds for one in found),
         row_bytes,
         max(one_bytes - row_bytes, 0.0),

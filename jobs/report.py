@@ -62,6 +62,8 @@ def report(job: ReportJob) -> int:
     """Write the page or the bundle and say where it is."""
     run = load_run(job.run)
     if job.bundle is not None:
+        if job.decisions is not None:
+            raise UserError("decisions go onto the page: give --decisions and --bundle one by one")
         return _bundle(job, run, job.bundle)
     if job.original or job.output:
         raise UserError("the settings original and output are for a bundle: give --bundle IMAGE_ID")

@@ -99,3 +99,11 @@ def test_images_that_cannot_be_read_are_part_of_the_bill(tmp_path: Path) -> None
     write_manifest(rows, str(tmp_path / "m.parquet"))
     lines = said(str(tmp_path / "m.parquet"), tmp_path / "run")
     assert number(lines["unreadable"][0]) == 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_few_images_on_more_workers_have_a_bill_too(tmp_path: Path, count: int) -> None:
+    manifest = make_archive(tmp_path, [f"image{n}" for n in range(count)])
+    lines = said(manifest, tmp_path / "run", **{"pool.workers": "3"})
+    assert any(line.startswith(f"{count} images (") for line in lines["ok"])
+    assert lines["time"][0].endswith("after the start of the job")

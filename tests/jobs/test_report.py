@@ -128,6 +128,8 @@ def test_decisions_go_into_the_run_the_page_and_mlflow(
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "metrics.`decisions.forged` = 1")
     assert [item.path for item in client.list_artifacts(runs[0].info.run_id)] == ["decisions.json"]
+    with pytest.raises(UserError, match="one by one"):
+        report(job(finished, "--decisions", str(file), "--bundle", ODD))
     file.write_text(json.dumps({"format": 1, "run": "0" * 64, "decisions": [made]}))
     with pytest.raises(UserError, match="another run"):
         report(job(finished, "--decisions", str(file)))
