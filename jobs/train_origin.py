@@ -41,7 +41,8 @@ from jobs.tracking import Tracker, TrackingSettings, tracked
 from jobs.training.course import Course
 from jobs.training.follow import trained
 from jobs.training.journal import Journal
-from jobs.training.run import Epoch, Workers
+from jobs.training.reported import Epoch
+from jobs.training.run import Workers
 
 
 class TrainOriginJob(Settings):

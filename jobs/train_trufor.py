@@ -35,7 +35,8 @@ from jobs.tracking import Tracker, TrackingSettings, store_uri, tracked
 from jobs.training.course import Course
 from jobs.training.follow import trained
 from jobs.training.journal import Journal
-from jobs.training.run import Epoch, Workers
+from jobs.training.reported import Epoch
+from jobs.training.run import Workers
 from jobs.trufor_training.data import Usable, usable_images, usable_photos
 from jobs.trufor_training.loop import train_loop
 from jobs.trufor_training.outcome import NAMES, keep

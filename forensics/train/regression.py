@@ -16,6 +16,7 @@ from forensics.evaluate.metrics import adjusted_r2
 from forensics.prnu.blocks import FIELD_STRIDE, ImageBlocks
 from forensics.records import UserError
 from forensics.train.peers import ALONE, Peers
+from forensics.train.precision import Precision, autocast
 from forensics.train.samples import Batch, Samples
 
 if TYPE_CHECKING:  # the package of predictors trains its own
@@ -50,9 +51,7 @@ class TrainingSettings(Settings):
     augment: bool = Field(
         default=False, description="turn and mirror the training samples at random"
     )
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="of convolutions while training"
-    )
+    precision: Precision = Field(default="float32", description="of convolutions while training")
     seed: int = Field(default=0, ge=0, description="of weights, split and order")
 
     @model_validator(mode="after")
@@ -205,8 +204,7 @@ class Regression:
         return (error * known).square(), known.sum()
 
     def _predict(self, batch: Batch) -> Tensor:
-        bfloat16 = self.settings.precision == "bfloat16"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=bfloat16):
+        with autocast(self._device, self.settings.precision):
             predicted: Tensor = self.network(batch.pixels.to(self._device))
         return predicted * batch.gain.to(self._device)
 

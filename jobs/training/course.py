@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from jobs.progress import LINE_SECONDS
 from jobs.tracking import Tracker
-from jobs.training.run import Epoch
+from jobs.training.reported import Epoch
 
 
 class Course:

@@ -10,7 +10,8 @@ from forensics.records import UserError
 from jobs.meters import TrainingMeter
 from jobs.training.course import Course
 from jobs.training.journal import Journal
-from jobs.training.run import Epoch, Workers, run_training
+from jobs.training.reported import Epoch
+from jobs.training.run import Workers, run_training
 
 CONTINUES = "The same command continues after the last epoch that ended."
 

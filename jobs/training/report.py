@@ -12,7 +12,7 @@ from jobs.training.course import finite
 from jobs.training.plan import Training, label
 from jobs.training.plots import Floats, scatter, thinned
 from jobs.training.registry import register_predictor
-from jobs.training.run import Epoch
+from jobs.training.reported import Epoch
 
 
 def describe(epoch: Epoch) -> str:

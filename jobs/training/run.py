@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,8 @@ from ray.train.torch import TorchTrainer
 
 from forensics.records import UserError, explain
 from jobs.cluster import FREE_CPUS, Pool
+from jobs.training.reported import Epoch, Reported
 from jobs.training.storage import file_system
-
-Epoch = Mapping[str, Any]
-"""What an epoch reported; ``epoch`` counts from 1."""
 
 _POLL_SECONDS = 0.5
 
@@ -63,7 +61,7 @@ def run_training(
     last. ``on_epoch`` is called here, in the driver, for what every epoch reports. A worker that
     fails is started again ``retries`` times; then `RuntimeError` says why.
     """
-    course = ray.remote(num_cpus=0, max_restarts=-1)(_Course).remote()
+    course = ray.remote(num_cpus=0, max_restarts=-1)(Reported).remote()
     trainer = TorchTrainer(
         loop,
         train_loop_config=config,
@@ -102,19 +100,6 @@ def run_training(
     if "error" in outcome:
         raise RuntimeError(_reason(outcome["error"])) from outcome["error"]
     return outcome["value"]
-
-
-class _Course:
-    """What the epochs of a training reported so far, between its controller and the driver."""
-
-    def __init__(self) -> None:
-        self._epochs: list[Epoch] = []
-
-    def add(self, epoch: Epoch) -> None:
-        self._epochs.append(epoch)
-
-    def since(self, count: int) -> list[Epoch]:
-        return self._epochs[count:]
 
 
 class _Reporter(UserCallback):  # type: ignore[misc]

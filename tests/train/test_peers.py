@@ -15,6 +15,7 @@ from forensics.prnu.predictors.network import CNNSettings, CorrelationNetwork
 from forensics.train.peers import ALONE, Peers
 from forensics.train.regression import Regression, TrainingSettings
 from forensics.train.samples import Samples
+from tests.patience import PATIENCE_SECONDS
 
 WINDOW = 36
 
@@ -28,7 +29,7 @@ class Room:
     brought: dict[int, list[torch.Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.barrier = threading.Barrier(self.count, timeout=60)
+        self.barrier = threading.Barrier(self.count, timeout=PATIENCE_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def test_several_learn_what_one_learns(count: int) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=PATIENCE_SECONDS)
     assert sorted(found) == list(range(count))
     expected = alone.network.state_dict()
     for regression in found.values():

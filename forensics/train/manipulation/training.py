@@ -106,7 +106,8 @@ class ManipulationTraining:
             [
                 {"params": group, "lr": lr}
                 for group, lr in zip((body, head), self._rates, strict=True)
-            ]
+            ],
+            fused=True,
         )
 
     def epochs(self) -> Iterator[Epoch]:

@@ -20,6 +20,7 @@ from forensics.origin.patches import ORIENTATIONS, orient
 from forensics.records import UserError
 from forensics.train.origin.images import OriginImage
 from forensics.train.peers import ALONE, Peers
+from forensics.train.precision import Precision, autocast
 
 Ints = NDArray[np.int64]
 
@@ -37,6 +38,7 @@ class TrainingSettings(Settings):
     watched: int = Field(
         4, ge=0, description="patches of each image not trained on that follow the course"
     )
+    precision: Precision = Field("float32", description="of the network's products while training")
     seed: int = Field(0, ge=0, description="of weights, order, orientations and dropout")
 
 
@@ -98,7 +100,7 @@ class OriginTraining:
         """Patches seen by the last epoch, in all processes."""
         self._weights = torch.tensor(counts.sum() / (len(classes) * counts), dtype=torch.float32)
         self._optimizer = torch.optim.Adam(
-            [p for p in network.parameters() if p.requires_grad], lr=settings.lr
+            [p for p in network.parameters() if p.requires_grad], lr=settings.lr, fused=True
         )
 
     def epochs(self) -> Iterator[Epoch]:
@@ -171,8 +173,9 @@ class OriginTraining:
         own = labels[self.peers.rank :: self.peers.count].to(self._device)
         weights = self._weights.to(self._device)
         self._optimizer.zero_grad()
-        scores = self.network(self._cut(mine).to(self._device))
-        loss = cross_entropy(scores, own, weights, reduction="sum")
+        with autocast(self._device, self.settings.precision):
+            scores = self.network(self._cut(mine).to(self._device))
+        loss = cross_entropy(scores.float(), own, weights, reduction="sum")
         (loss / total).backward()  # type: ignore[no-untyped-call]
         self.peers.sum_(p.grad for p in self.network.parameters() if p.grad is not None)
         self._optimizer.step()

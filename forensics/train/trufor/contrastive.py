@@ -11,9 +11,10 @@ from torch import Tensor
 
 from forensics.evaluate.metrics import auc
 from forensics.train.peers import ALONE, Peers
+from forensics.train.precision import autocast
 from forensics.train.trufor.losses import contrastive, squared_distances
 from forensics.train.trufor.patches import PatchBatch, Patches, PhotoCrops
-from forensics.train.trufor.phase import Loss, Sample, autocast, device_of, means
+from forensics.train.trufor.phase import Loss, Sample, device_of, means
 from forensics.train.trufor.settings import ContrastiveSettings
 from forensics.trufor.model import SCALE
 from forensics.trufor.noiseprint import Noiseprint
@@ -103,7 +104,7 @@ class NoiseprintPhase:
         if not len(batch.mine):
             peers.sum_([residuals])
             return residuals
-        with autocast(device, self.settings):
+        with autocast(device, self.settings.precision):
             own = self.network(batch.pixels.to(device) / SCALE).float()
         mine = torch.from_numpy(batch.mine).to(device)
         residuals[mine] = own.detach()

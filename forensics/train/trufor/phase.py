@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -72,11 +71,6 @@ class Phase(Protocol, Generic[B]):
 
     def samples(self, count: int) -> list[Sample]:
         """A few of the images that are not trained on."""
-
-
-def autocast(device: torch.device, settings: PhaseSettings) -> AbstractContextManager[Any]:
-    """Products in the precision that the settings ask for."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
 
 
 def device_of(network: nn.Module) -> torch.device:

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from forensics.config import Settings
+from forensics.train.precision import Precision
 from forensics.train.trufor.histories import MAX_SHRINK
 from forensics.train.trufor.losses import CROSS_ENTROPY_SHARE
 
@@ -22,7 +23,7 @@ class PhaseSettings(Settings):
     validation: float = Field(
         default=0.1, gt=0, lt=1, description="part of the images kept for validation"
     )
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         default="float32", description="of the network's products while training"
     )
     threads: int = Field(default=2, ge=1, description="per worker, that prepare what comes next")

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from forensics.evaluate.metrics import auc, balanced_accuracy, f1_best, f1_fixed
 from forensics.train.peers import ALONE, Peers
+from forensics.train.precision import autocast
 from forensics.train.trufor import losses
 from forensics.train.trufor.examples import Example
 from forensics.train.trufor.forgery_data import CropBatch, ForgeryData
 from forensics.train.trufor.losses import FORGED, IGNORED
-from forensics.train.trufor.phase import Loss, Sample, autocast, device_of, means, trained_by
+from forensics.train.trufor.phase import Loss, Sample, device_of, means, trained_by
 from forensics.train.trufor.settings import SupervisedSettings
 from forensics.trufor.model import Output, TruForNetwork
 
@@ -115,7 +116,7 @@ class SupervisedPhase(ABC, Generic[T]):
 
     def _output(self, batch: CropBatch) -> T:
         device = device_of(self.network)
-        with autocast(device, self.settings):
+        with autocast(device, self.settings.precision):
             return self._forward(batch.rgb(device))
 
     def _sample(self, title: str, output: T, batch: CropBatch, i: int) -> Sample:

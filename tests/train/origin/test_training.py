@@ -27,11 +27,13 @@ def training(settings: TrainingSettings = FEW, watched: Any = (), of: Any = None
     return OriginTraining(OriginNetwork(TINY, 0), of or images(4), watched, settings)
 
 
-def test_it_learns_what_shows() -> None:
-    settings = TrainingSettings(epochs=8, batch=16, lr=2e-3)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_learns_what_shows(precision: Any) -> None:
+    settings = TrainingSettings(epochs=8, batch=16, lr=2e-3, precision=precision)
     learning = training(settings, watched=images(3, 50), of=images(8))
     course = list(learning.epochs())
     assert [epoch.number for epoch in course] == list(range(1, 9))
+    assert all(p.dtype == torch.float32 for p in learning.network.parameters())
     assert course[-1].loss < 0.5 * course[0].loss
     assert course[-1].held_out_accuracy > 0.8
     network = learning.finish()

@@ -20,6 +20,7 @@ from forensics.train.trufor.settings import ContrastiveSettings, SupervisedSetti
 from forensics.train.trufor.supervised import LocalizationPhase, ReliabilityPhase, SupervisedPhase
 from forensics.trufor.model import SCALE
 from forensics.trufor.noiseprint import Noiseprint
+from tests.patience import PATIENCE_SECONDS
 from tests.train.test_peers import Room, Threads
 from tests.train.trufor.made import examples, network, photos
 
@@ -158,7 +159,7 @@ def shares(build: Callable[[], Phase[Any]], count: int) -> tuple[Any, list[Any]]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=PATIENCE_SECONDS)
     return work(build(), Peers()), found
 
 
