@@ -53,6 +53,15 @@ def load_noiseprint(data: bytes, where: str = "checkpoint") -> Noiseprint:
     return net.eval()
 
 
+def holds_noiseprint(data: bytes) -> bool:
+    """Whether a file is for `load_noiseprint`, going by the names in it."""
+    try:
+        state, _ = read_state(data, "network", "")
+    except UserError:
+        return False
+    return "0.weight" in state
+
+
 def initialise_encoder(network: TruForNetwork, data: bytes, where: str = "checkpoint") -> None:
     """Every branch from SegFormer's ``mit_b*.pth``, trained on ImageNet.
 

@@ -3,7 +3,8 @@
 The protocol is the published one (Guillaro et al., CVPR 2023): F1 per image at its best threshold
 and at 0.5, the larger of the map's and the inverted map's, without the pixels near the border of
 the mask; images by their score. The largest and the mean value of the map are kept as scores, too,
-for networks that have no detector and for the comparison of Table 7.
+for networks that have no detector and for the comparison of Table 7. Noiseprint++ alone is judged
+by the blind localizer, as in Table 5.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
+from forensics import storage
 from forensics.config import Settings
 from forensics.decode import decode
 from forensics.evaluate.metrics import auc, away_from_border, f1_best, f1_fixed
@@ -26,6 +28,8 @@ from forensics.evaluate.study.cases import status_of
 from forensics.evaluate.study.laundering import Laundering, Mask
 from forensics.records import ManifestRow, NotApplicable, Rgb, Status, UserError
 from forensics.scan import fetch
+from forensics.trufor.blind import BlindLocalizer
+from forensics.trufor.checkpoint import holds_noiseprint
 from forensics.trufor.inference import Precision
 from forensics.trufor.predictor import Prediction, TruFor
 
@@ -45,7 +49,7 @@ RECORDS = pa.schema(
         ("score", pa.float64()),
         ("map_max", pa.float64()),
         ("map_mean", pa.float64()),
-        ("confidence_mean", pa.float64()),
+        ("confidence_mean", pa.float64()),  # null for Noiseprint++ alone
         ("seconds", pa.float64()),  # of the network
         ("status", pa.string()),
         ("reason", pa.string()),  # also why an image that was judged has no pixels to count
@@ -57,7 +61,9 @@ class TruForStudy(Settings):
     """How well TruFor's checkpoints detect and localize, on images as they are and laundered."""
 
     checkpoints: dict[str, str] = Field(
-        min_length=1, description="weights to compare, by name: {ours: URI or models:/name/version}"
+        min_length=1,
+        description="weights to compare, by name: {ours: URI or models:/name/version}; those of "
+        "Noiseprint++ alone are judged by the blind localizer",
     )
     launderings: dict[str, Laundering] = Field(
         {"original": Laundering()},
@@ -86,19 +92,31 @@ class Checkpoints:
         """SHA-256 of each by name."""
         return {f"checkpoint.{name}": sha256 for name, _, sha256 in self.files}
 
-    def open(self, device: str) -> dict[str, TruFor]:
+    def open(self, device: str) -> dict[str, Localizer]:
         """The networks by name. Raises `UserError` where a file is another than before."""
         found = {}
         for name, uri, sha256 in self.files:
-            trufor = TruFor.from_checkpoint(uri, device, self.precision)
-            if trufor.digest != sha256:
+            localizer = open_localizer(storage.read(uri), uri, device, self.precision)
+            if localizer.digest != sha256:
                 raise UserError(f"the weights {uri} changed while they were in use")
-            found[name] = trufor
+            found[name] = localizer
         return found
 
 
+Localizer = TruFor | BlindLocalizer
+
+
+def open_localizer(
+    data: bytes, where: str, device: str = "cpu", precision: Precision = "float32"
+) -> Localizer:
+    """What a file's weights are for. Raises `UserError`, naming it by ``where``, if for neither."""
+    if holds_noiseprint(data):
+        return BlindLocalizer.from_bytes(data, device, where)
+    return TruFor.from_bytes(data, device, precision, where)
+
+
 def evaluate_image(
-    study: TruForStudy, row: ManifestRow, networks: Mapping[str, TruFor], device: str
+    study: TruForStudy, row: ManifestRow, networks: Mapping[str, Localizer], device: str
 ) -> pa.Table:
     """Records of one image: one per variant, in the order of the study (schema ``RECORDS``).
 
@@ -161,19 +179,20 @@ class _Target:
         }
 
 
-def _judged(trufor: TruFor, pixels: Rgb, target: _Target) -> dict[str, Any]:
+def _judged(localizer: Localizer, pixels: Rgb, target: _Target) -> dict[str, Any]:
     height, width = pixels.shape[:2]
-    if min(height, width) < trufor.min_side:
-        raise NotApplicable(f"{width}x{height} pixels are fewer than {trufor.min_side} a side")
+    if min(height, width) < localizer.min_side:
+        raise NotApplicable(f"{width}x{height} pixels are fewer than {localizer.min_side} a side")
     start = time.perf_counter()
-    found: Prediction[Any] = trufor.predict(pixels)
+    found = localizer.predict(pixels)
     seconds = time.perf_counter() - start
+    sure = float(found.confidence.mean()) if isinstance(found, Prediction) else None
     return {
         **target.measures(found.map),
         "score": found.score,
         "map_max": float(found.map.max()),
         "map_mean": float(found.map.mean()),
-        "confidence_mean": float(found.confidence.mean()),
+        "confidence_mean": sure,
         "seconds": seconds,
         "status": str(Status.OK),
         "reason": target.missing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,13 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from forensics.evaluate.study.laundering import Laundering
-from forensics.evaluate.study.trufor import RECORDS, Checkpoints, TruForStudy, evaluate_image
+from forensics.evaluate.study.trufor import (
+    RECORDS,
+    Checkpoints,
+    TruForStudy,
+    evaluate_image,
+    open_localizer,
+)
 from forensics.records import ManifestRow, UserError
+from forensics.trufor.blind import BlindLocalizer
 from forensics.trufor.checkpoint import to_safetensors
+from forensics.trufor.noiseprint import Noiseprint
 from forensics.trufor.predictor import Prediction, TruFor
 from tests.evaluate.runs import write_mask
 from tests.trufor.networks import tiny_network
@@ -181,3 +191,28 @@ def test_weights_that_change_meanwhile_are_refused(tmp_path: Path) -> None:
     path.write_bytes(to_safetensors(tiny_network(seed=1)))
     with pytest.raises(UserError, match="changed while they were in use"):
         tools.open("cpu")
+
+
+def test_noiseprint_alone_is_judged_by_the_blind_localizer(tmp_path: Path) -> None:
+    alone = {name: t.clone() for name, t in Noiseprint(depth=3, channels=4).state_dict().items()}
+    files = {"noise": safetensors.torch.save(alone), "whole": to_safetensors(tiny_network(0))}
+    found = {name: open_localizer(data, name) for name, data in files.items()}
+    assert isinstance(found["noise"], BlindLocalizer)
+    assert isinstance(found["whole"], TruFor)
+    assert [one.digest for one in found.values()] == [
+        hashlib.sha256(data).hexdigest() for data in files.values()
+    ]
+    small, large = put(tmp_path), tmp_path / "large.png"
+    Image.open(small.uri).resize((160, 120)).save(large)
+    row = replace(small, uri=str(large), mask_uri=None)
+    noise, whole = judged(study("noise", "whole"), row, **found)
+    assert (noise["status"], noise["confidence_mean"]) == ("ok", None)
+    assert 0 <= noise["score"] <= 1
+    assert whole["confidence_mean"] is not None
+    noise, _ = judged(study("noise", "whole"), small, **found)
+    assert (noise["status"], noise["reason"]) == (
+        "not_applicable",
+        f"{WIDTH}x{HEIGHT} pixels are fewer than 64 a side",
+    )
+    with pytest.raises(UserError, match="odd"):
+        open_localizer(b"odd", "odd")
