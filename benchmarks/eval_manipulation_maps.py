@@ -204,6 +204,7 @@ def main() -> None:
     parser.add_argument("--thinning", type=int, default=TrainingSettings().thinning)
     options = parser.parse_args()
     settings = TrainingSettings(epochs=options.epochs, thinning=options.thinning)
+    about = machine("torch", "numpy", "scikit-learn")
     everything = list(photos(options.data))
     tested = [photo for photo in everything if photo.device in options.tested]
     others = [photo for photo in everything if photo.device not in options.tested]
@@ -229,7 +230,7 @@ def main() -> None:
             shown.append((case, heats))
     report = {
         "what": "maps of one blurred splice and one resized copy-move per photo",
-        **machine("torch", "numpy", "scikit-learn"),
+        **about,
         "tested": list(options.tested),
         "training": {**settings.model_dump(), **seconds},
         "means": means(found),

@@ -93,10 +93,9 @@ def _keep(output: str, records: pa.Table, summary: dict[str, Any], tracker: Trac
     keep(output, summary, table(summary), tracker)
     tracker.metrics(
         {
-            f"accuracy.{cell['task']}.{cell['method']}.{cell['patches_per_photo']}": cell[
-                "accuracy"
-            ]
+            f"{measure}.{cell['task']}.{cell['method']}.{cell['patches_per_photo']}": cell[measure]
             for cell in summary["cells"]
+            for measure in ("accuracy", "auc")
         }
     )
     tracker.figure(accuracy_figure(summary), "accuracy.png")

@@ -8,6 +8,8 @@ across and along the filter. The image and its transpose are counted together.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,9 @@ RUN = 4
 HALF: int = LEVELS**RUN
 BINS: int = 2 * HALF
 SUPPORT: int = len(FILTER) + RUN - 1  # pixels that a code along the filter spans
+
+Codes = Callable[[Tensor], Sequence[tuple[Tensor, Tensor]]]
+"""Of a stack (1, H, W), codes in pairs that are counted together."""
 
 _BAND = 32  # rows of windows whose histograms are made at once
 _PATCHES = 64  # the same for patches
@@ -68,22 +73,45 @@ def dense_histogram(plane: Array, window: int, stride: int) -> Array:
     Raises:
         ValueError: another dtype or shape, a window below 7 or above the image.
     """
-    pixels = _checked(to_tensor(plane))
+    return like(plane, _dense(to_tensor(plane), window, stride, _codes, BINS))
+
+
+def dense_cooccurrences(levels: Array, window: int, stride: int) -> Array:
+    """Counts of the 81 codes of four neighbours in rows and columns, int32 (rows, columns, 81).
+
+    The same for a plane that is a residual already, quantised to `LEVELS` levels.
+
+    Args:
+        levels: uint8 (H, W), 0..2.
+        window: as for `dense_histogram`.
+        stride: as for `dense_histogram`.
+
+    Raises:
+        ValueError: as `dense_histogram`, or other levels.
+    """
+    pixels = to_tensor(levels)
+    if pixels.numel() and int(pixels.max()) >= LEVELS:
+        raise ValueError(f"levels are 0 to {LEVELS - 1}, not up to {int(pixels.max())}")
+    return like(levels, _dense(pixels, window, stride, _runs, HALF))
+
+
+def _dense(plane: Tensor, window: int, stride: int, codes: Codes, bins: int) -> Tensor:
+    pixels = _checked(plane)
     if pixels.ndim != 2 or window < SUPPORT:
         raise ValueError(
             f"needs (H, W) and a window of at least {SUPPORT} px, got {tuple(pixels.shape)} and "
             f"{window} px"
         )
     rows, columns = (Axis.of(size, window, stride) for size in pixels.shape)
-    out = torch.empty(rows.count, columns.count, BINS, dtype=torch.int32, device=pixels.device)
+    out = torch.empty(rows.count, columns.count, bins, dtype=torch.int32, device=pixels.device)
     right = columns.covered(window, stride).stop
     for start in range(0, rows.count, _BAND):
         stop = min(start + _BAND, rows.count)
         top = rows.first + start * stride
         bottom = rows.first + (stop - 1) * stride + window
-        band = pixels[top:bottom, columns.first : right][None]
+        band = codes(pixels[top:bottom, columns.first : right][None])
         out[start:stop] = _band(band, window, stride, stop - start, columns.count)
-    return like(plane, out)
+    return out
 
 
 def _counts(stack: Tensor) -> Tensor:
@@ -99,13 +127,17 @@ def _counts(stack: Tensor) -> Tensor:
     return torch.cat(halves, 1)
 
 
-def _band(band: Tensor, window: int, stride: int, rows: int, columns: int) -> Tensor:
+def _band(
+    codes: Sequence[tuple[Tensor, Tensor]], window: int, stride: int, rows: int, columns: int
+) -> Tensor:
+    side = (rows - 1) * stride + window, (columns - 1) * stride + window
     halves = []
-    for codes in _codes(band):
+    for pair in codes:
         counts: Tensor | int = 0
-        for code in codes:
-            lost = [whole - part for whole, part in zip(band.shape, code.shape, strict=True)]
-            extent = window - lost[1], window - lost[2]
+        for code in pair:
+            extent = [
+                window - (whole - part) for whole, part in zip(side, code.shape[1:], strict=True)
+            ]
             down, across = (
                 piece_index(length, e, stride).to(code.device)
                 for length, e in zip(code.shape[1:], extent, strict=True)
@@ -127,6 +159,11 @@ def _codes(stack: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
         (_run(horizontal, 1), _run(vertical, 2)),
         (_run(horizontal, 2), _run(vertical, 1)),
     )
+
+
+def _runs(stack: Tensor) -> tuple[tuple[Tensor, Tensor]]:
+    """int64 codes (1, h, w) of levels that lie side by side, and of those below each other."""
+    return ((_run(stack, 2), _run(stack, 1)),)
 
 
 def _levels(stack: Tensor, dim: int) -> Tensor:

@@ -14,12 +14,11 @@ from forensics.config import load
 from forensics.evaluate.study.manipulation import RECORDS
 from forensics.evaluate.study.manipulation_summary import TABLE
 from forensics.records import ManifestRow, UserError
-from forensics.synth.camera import SimulatedCamera
 from jobs.cells import digest_of
 from jobs.entry import INCOMPLETE, OK
 from jobs.evaluate import EvaluateJob, evaluate
 from jobs.training.journal import Journal
-from tests.jobs.photos import manifest_of, put_bytes
+from tests.jobs.photos import camera_photos, manifest_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
@@ -37,12 +36,7 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[ManifestRow]:
     """Photos of three cameras."""
-    folder = tmp_path_factory.mktemp("photos")
-    return [
-        put_bytes(folder, f"{seed}-{n}", f"camera{seed}", camera.encode(camera.natural(n)))
-        for seed, camera in ((seed, SimulatedCamera(seed, 120, 160)) for seed in (1, 2, 3))
-        for n in range(2)
-    ]
+    return camera_photos(tmp_path_factory.mktemp("photos"), cameras=3, each=2)
 
 
 def job(folder: Path, rows: list[ManifestRow], **more: Any) -> EvaluateJob:

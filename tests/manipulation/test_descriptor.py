@@ -13,6 +13,7 @@ from PIL import Image as PilImage
 from forensics.manipulation.descriptor import (
     BINS,
     HALF,
+    dense_cooccurrences,
     dense_histogram,
     frequencies,
     srm_histogram,
@@ -159,3 +160,18 @@ def test_what_cannot_be_counted_is_refused(wrong: NDArray[np.uint8]) -> None:
 def test_windows_that_do_not_fit_are_refused(window: int, stride: int) -> None:
     with pytest.raises(ValueError, match="window"):
         dense_histogram(np.zeros((64, 64), np.uint8), window, stride)
+
+
+def test_cooccurrences_of_levels_are_those_of_every_window() -> None:
+    levels = np.random.default_rng(0).integers(0, 3, (41, 52), dtype=np.uint8)
+    dense = dense_cooccurrences(levels, 16, 8)
+    rows, columns = (Axis.of(size, 16, 8) for size in levels.shape)
+    for i, j in np.ndindex(rows.count, columns.count):
+        y, x = rows.first + 8 * i, columns.first + 8 * j
+        part, expected = levels[y : y + 16, x : x + 16].astype(int), np.zeros(HALF, int)
+        for image in (part, part.T):
+            runs = np.lib.stride_tricks.sliding_window_view(image, 4, axis=1)
+            np.add.at(expected, (runs @ [27, 9, 3, 1]).ravel(), 1)
+        np.testing.assert_array_equal(dense[i, j], expected)
+    with pytest.raises(ValueError, match="levels are 0 to 2"):
+        dense_cooccurrences(levels + 1, 16, 8)

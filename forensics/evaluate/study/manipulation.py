@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from forensics.config import Settings
+from forensics.evaluate.curves import auc
 from forensics.manipulation.base import NetworkSettings, PatchNetwork
 from forensics.manipulation.bayar import BayarNetwork
+from forensics.manipulation.descriptor import srm_histogram
 from forensics.manipulation.network import ResidualNetwork
 from forensics.manipulation.operations import CLASSES, PRISTINE, Manipulation, parse
 from forensics.manipulation.svm import ResidualSVM
@@ -50,6 +52,7 @@ RECORDS = pa.schema(
         ("accuracy", pa.float64()),
         ("recall_pristine", pa.float64()),
         ("recall_manipulated", pa.float64()),
+        ("auc", pa.float64()),  # within a device, mean over those tested on
         ("seconds", pa.float64()),  # of training
     ]
 )
@@ -135,7 +138,8 @@ def evaluate_cell(
     except UserError as error:
         return {**abstain(cell, error, Status.NOT_APPLICABLE), "tested_on": tested_on}
     seconds = time.perf_counter() - start
-    right = judge(test) == test.labels
+    scores = judge(test)
+    right = (scores > 0) == (test.labels == 1)
     return {
         **asdict(cell),
         "tested_on": tested_on,
@@ -146,6 +150,7 @@ def evaluate_cell(
         "accuracy": float(right.mean()),
         "recall_pristine": float(right[test.labels == 0].mean()),
         "recall_manipulated": float(right[test.labels == 1].mean()),
+        "auc": _auc(scores, test),
         "seconds": seconds,
     }
 
@@ -155,13 +160,19 @@ def abstain(cell: Cell, error: BaseException, status: Status = Status.FAILED) ->
     return {**asdict(cell), "status": str(status), "reason": explain(error)}
 
 
+def _auc(scores: NDArray[np.floating[Any]], test: Patches) -> float:
+    """How well scores rank within a device: its own noise, which shifts them all, is no harm."""
+    own = [test.devices == device for device in np.unique(test.devices)]
+    return float(np.mean([auc(scores[these], test.labels[these]) for these in own]))
+
+
 def _trained(
     study: ManipulationStudy, cell: Cell, patches: Patches, device: str
-) -> Callable[[Patches], NDArray[np.int64]]:
-    """What the method makes of the patches: classes of others."""
+) -> Callable[[Patches], NDArray[np.floating[Any]]]:
+    """What the method makes of the patches: scores of others, above 0 where manipulated."""
     if cell.method == "svm":
         svm = ResidualSVM().fit(patches.pixels, patches.labels, patches.devices)
-        return lambda others: svm.predict(others.pixels)
+        return lambda others: svm.decision(srm_histogram(others.pixels))[:, 0]
     shape = NetworkSettings(classes=(PRISTINE, cell.task), window=study.window)
     network: PatchNetwork
     if cell.method == "bayar":
@@ -173,4 +184,4 @@ def _trained(
     for _ in training.epochs():
         pass
     trained = training.finish()
-    return lambda others: probabilities(trained, others).argmax(1)
+    return lambda others: probabilities(trained, others)[:, 1] - 0.5

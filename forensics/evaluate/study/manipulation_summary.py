@@ -24,6 +24,7 @@ TABLE = pa.schema(
         ("n", pa.int64()),  # seeds
         ("accuracy", pa.float64()),  # mean over seeds
         ("sd", pa.float64()),  # over seeds, n - 1
+        ("auc", pa.float64()),  # within a device, mean over devices and seeds
         ("training_patches", pa.float64()),
         ("test_patches", pa.float64()),
         ("seconds", pa.float64()),  # of training, mean
@@ -35,7 +36,7 @@ def summarise(records: pa.Table) -> dict[str, Any]:
     """Summary of all records (schema ``manipulation.RECORDS``), ready for JSON.
 
     - ``cells``: accuracy per task, size of the training set and method: mean, standard deviation
-      and number ``n`` of the seeds; the rows of `TABLE`.
+      and number ``n`` of the seeds; the AUC within a device; the rows of `TABLE`.
     - ``pairs``: for two methods, per task and size, the difference of accuracies on the same
       devices and patches, over the seeds that both have; ``task`` None: over all tasks.
     - ``status``: cells per status; ``reasons`` of those that are not there.
@@ -53,7 +54,7 @@ def summarise(records: pa.Table) -> dict[str, Any]:
                 "sd": found["sd"],
                 **{
                     name: pc.mean(own[name]).as_py()
-                    for name in ("training_patches", "test_patches", "seconds")
+                    for name in ("auc", "training_patches", "test_patches", "seconds")
                 },
             }
         )
@@ -79,11 +80,15 @@ def lines(summary: Mapping[str, Any]) -> Iterator[str]:
     titles = [f"{NAMES[method]}, {size}" for size, method in columns]
     width = max([8, *map(len, tasks)])
     wide = max([14, *(len(title) + 2 for title in titles)])
-    yield f"{'accuracy':<{width}}" + "".join(f"{title:>{wide}}" for title in titles)
-    for task in tasks:
-        row = [_shown(cells.get((task, *column))) for column in columns]
-        yield f"{task:<{width}}" + "".join(f"{text:>{wide}}" for text in row)
-    yield "(per cent, mean and deviation over the seeds; after a method: patches per photo)"
+    for measure, shown in (("accuracy", _accuracy), ("AUC", _auc)):
+        yield f"{measure:<{width}}" + "".join(f"{title:>{wide}}" for title in titles)
+        for task in tasks:
+            row = [shown(cells[key]) if (key := (task, *c)) in cells else "-----" for c in columns]
+            yield f"{task:<{width}}" + "".join(f"{text:>{wide}}" for text in row)
+    yield (
+        "(accuracy in per cent, mean and deviation over the seeds; AUC within a device; after a "
+        "method: patches per photo)"
+    )
     for pair in summary["pairs"]:
         if pair["task"] is None:
             yield (
@@ -130,8 +135,10 @@ def _pairs(ok: pa.Table) -> list[dict[str, Any]]:
     return pairs
 
 
-def _shown(cell: Mapping[str, Any] | None) -> str:
-    if cell is None:
-        return "-----"
+def _auc(cell: Mapping[str, Any]) -> str:
+    return f"{cell['auc']:.3f}"
+
+
+def _accuracy(cell: Mapping[str, Any]) -> str:
     spread = "" if cell["sd"] is None else f" ±{100 * cell['sd']:4.2f}"
     return f"{100 * cell['accuracy']:.2f}{spread}"

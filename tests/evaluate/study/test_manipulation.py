@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from forensics.config import load
+from forensics.evaluate.study import manipulation
 from forensics.evaluate.study.manipulation import (
     RECORDS,
     Cell,
@@ -57,9 +58,19 @@ def test_every_method_tells_what_is_easy(photos: list[Patches], method: Any) -> 
     assert record["accuracy"] == pytest.approx(
         (record["recall_pristine"] + record["recall_manipulated"]) / 2
     )
+    assert 0.4 < record["auc"] <= 1
     if method != "bayar":
         assert record["accuracy"] > 0.9
+        assert record["auc"] > 0.97
     assert record["seconds"] > 0
+
+
+def test_the_auc_is_that_within_each_device() -> None:
+    """One device's scores lie above all of the other's; one pair of the second is the wrong way."""
+    labels, devices = np.array([0, 1] * 4), np.repeat(["a", "b"], 4)
+    scores = np.array([8, 9, 8.5, 9.5, 1, 4, 3, 2], np.float32)
+    test = Patches(np.zeros((8, 40, 40), np.uint8), labels, devices)
+    assert manipulation._auc(scores, test) == pytest.approx((1 + 3 / 4) / 2)
 
 
 def test_the_seed_decides_which_patches(photos: list[Patches]) -> None:
@@ -102,6 +113,7 @@ def record(task: str, method: str, seed: int, accuracy: float | None) -> dict[st
         "training_patches": 100,
         "test_patches": 50,
         "accuracy": accuracy,
+        "auc": None if accuracy is None else accuracy / 2,
         "seconds": 2.0 * (seed + 1),
     }
 
@@ -132,6 +144,7 @@ def test_accuracies_are_averaged_over_seeds(summary: dict[str, Any]) -> None:
     ]
     assert rows[0]["accuracy"] == pytest.approx(0.82)
     assert rows[0]["sd"] == pytest.approx(np.std([0.80, 0.84], ddof=1))
+    assert rows[0]["auc"] == pytest.approx(0.41)
     assert rows[0]["seconds"] == pytest.approx(3.0)
     assert rows[3]["sd"] is None
     assert summary["status"] == {"failed": 1, "ok": 7}
@@ -151,6 +164,7 @@ def test_the_table_for_people_and_the_figure(summary: dict[str, Any]) -> None:
     text = "\n".join(lines(summary))
     assert "SRM+SVM, 9" in text
     assert "82.00 ±2.83" in text
+    assert "0.410" in text
     assert (
         "residual CNN over SRM+SVM, 9 per photo: +4.67 points on average, better in 2 of 3" in text
     )

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import cross_entropy
 
 from forensics.manipulation.base import NetworkSettings
 from forensics.manipulation.bayar import BayarNetwork
 from forensics.manipulation.network import ResidualNetwork
 from forensics.records import UserError
+from forensics.train.manipulation import classifier
 from forensics.train.manipulation.classifier import fit_classifier
 from forensics.train.manipulation.patches import Patches
 from forensics.train.manipulation.training import (
@@ -74,6 +76,26 @@ def test_the_linear_layer_starts_at_the_minimum() -> None:
 
 def test_it_starts_with_what_tells_other_devices_apart() -> None:
     assert accuracy(started(), patches(10, seed=1)) > 0.9
+
+
+def test_the_penalty_is_the_one_that_tells_most_of_devices_left_out() -> None:
+    rng = np.random.default_rng(11)
+    labels, devices = rng.integers(2, size=210), np.repeat(["a", "b", "c", "d"], [20, 30, 60, 100])
+    offsets = {device: rng.normal(scale=3, size=6) for device in np.unique(devices)}
+    x = rng.normal(size=(210, 6)) + labels[:, None] + np.array([offsets[d] for d in devices])
+    told = {}
+    for penalty in classifier._PENALTIES:
+        right = []
+        for device in offsets:
+            out = devices == device
+            peer = LogisticRegression(C=1 / (penalty * (~out).sum()), tol=1e-8, max_iter=10_000)
+            right.append(peer.fit(x[~out], labels[~out]).score(x[out], labels[out]))
+        told[penalty] = np.mean(right)
+    penalty, temperature = classifier._choice(
+        torch.from_numpy(x), torch.from_numpy(labels), devices, 2
+    )
+    assert penalty == max(told, key=lambda choice: told[choice])  # of equals the strongest
+    assert temperature > 1
 
 
 def test_scores_are_only_as_sure_as_devices_left_out_allow() -> None:
