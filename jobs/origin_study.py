@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -60,18 +60,21 @@ def evaluate_origin(job: EvaluateJob, study: OriginStudy) -> int:
     ):
         tracker.tags({"forensics.study": "origin"})
         sets = {levelled: _prepared(study, rows, classes, levelled) for levelled in study.levelled}
-        folds = _folds(study, sets)
-        made = _results(study, classes, sets, folds, journal, pool)
+        group_of = source_of if study.apart == "sources" else _id_of
+        folds = _folds(study, sets, group_of)
+        made = _results(study, classes, sets, lambda row: folds[group_of(row)], journal, pool)
         summary = {
             "study": "origin",
             "settings": study.model_dump(mode="json"),
             "truth": {"uri": truth, "rows": len(rows)},
             "images": Counter(str(row.label) for row in next(iter(sets.values())).rows),
-            "folds": dict(sorted(folds.items())),
+            "folds": dict(sorted(folds.items())) if study.apart == "sources" else None,
             "harder": len(sets[True].harder) if True in sets else None,
             **summarise(made, classes, study.seed),
         }
         _keep(output, made, summary, tracker)
+    if study.apart == "images":
+        print("note: training and test share sources; images of other sources are harder to tell")
     say(lines(summary), summary["reasons"], output)
     if Status.FAILED not in summary["status"]:  # else the same command tries those again
         journal.close()
@@ -96,20 +99,26 @@ def _prepared(
     return found
 
 
-def _folds(study: OriginStudy, sets: dict[bool, Prepared]) -> dict[str, int]:
-    """The fold of each source, the same levelled or not."""
+def _id_of(row: ManifestRow) -> str:
+    return row.image_id
+
+
+def _folds(
+    study: OriginStudy, sets: dict[bool, Prepared], group_of: Callable[[ManifestRow], str]
+) -> dict[str, int]:
+    """The fold of each group of images, the same levelled or not."""
     rows = {row.image_id: row for found in sets.values() for row in found.rows}
     order = [rows[name] for name in sorted(rows)]
-    sources = [source_of(row) for row in order]
-    dealt = deal([str(row.label) for row in order], sources, study.folds, study.seed)
-    return dict(zip(sources, dealt.tolist(), strict=True))
+    groups = [group_of(row) for row in order]
+    dealt = deal([str(row.label) for row in order], groups, study.folds, study.seed)
+    return dict(zip(groups, dealt.tolist(), strict=True))
 
 
 def _results(
     study: OriginStudy,
     classes: tuple[str, ...],
     sets: dict[bool, Prepared],
-    folds: dict[str, int],
+    fold_of: Callable[[ManifestRow], int],
     journal: Journal,
     pool: Pool,
 ) -> list[dict[str, Any]]:
@@ -117,7 +126,7 @@ def _results(
 
     def data(cell: Cell) -> tuple[References, References]:
         found = sets[cell.levelled]
-        dealt: NDArray[np.int64] = np.array([folds[source_of(row)] for row in found.rows])
+        dealt: NDArray[np.int64] = np.array([fold_of(row) for row in found.rows])
         training, testing = (found.of(dealt, cell.fold, tested=t) for t in (False, True))
         return training, testing
 

@@ -18,7 +18,7 @@ from jobs.entry import INCOMPLETE, OK
 from jobs.evaluate import EvaluateJob, evaluate
 from tests.jobs.origin_images import SMALL, origin_manifest
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,23 @@ def test_cells_that_were_made_are_not_made_again(
     monkeypatch.setattr(origin_study, "evaluate_cell", noted)
     assert study(truth, output, store, **more) == OK
     assert begun.read_text() == "saturation_levelled_fold1"
+
+
+def test_images_apart_that_share_their_sources(
+    truth: str, tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "study"
+    more = {"origin.methods": "saturation", "origin.levelled": "true", "origin.apart": "images"}
+    assert study(truth, output, store, **more) == OK
+    assert "note: training and test share sources" in capsys.readouterr().out
+    records = pq.read_table(output / "study.parquet").to_pylist()
+    assert len({record["image_id"] for record in records}) == len(records) == 12
+    folds: dict[str, set[int]] = {}
+    for record in records:
+        folds.setdefault(record["source"], set()).add(record["fold"])
+    assert {0, 1} in folds.values()
+    for label in ("npi", "cgg", "dgi"):
+        assert sorted(r["fold"] for r in records if r["label"] == label) == [0, 0, 1, 1]
 
 
 def test_what_cannot_be_studied_is_refused(truth: str, tmp_path: Path, store: str) -> None:

@@ -21,12 +21,14 @@ from jobs.train_origin import TrainOriginJob, train_origin
 from tests.jobs import trainings
 from tests.jobs.origin_images import SMALL, put_images
 from tests.jobs.photos import manifest_of
+from tests.jobs.shipped import CONFIGS
 from tests.jobs.trainings import words
 from tests.origin.networks import CLASSES
 from tests.origin.test_network import published, saved
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.ray
 
+SHIPPED = CONFIGS["train_origin_cpu"]
 EPOCHS = 6  # a job can be killed in the middle
 NAME = "origin-ada"
 
@@ -47,7 +49,7 @@ def settings(folder: Path, manifest: str, store: str, **more: Any) -> list[str]:
 
 
 def train(*arguments: Any, **more: Any) -> int:
-    return train_origin(load(TrainOriginJob, None, settings(*arguments, **more)))
+    return train_origin(load(TrainOriginJob, SHIPPED, settings(*arguments, **more)))
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +117,12 @@ def test_the_file_is_what_a_scan_takes(trained: Path) -> None:
     assert sum(vote["patches"] for vote in finding.values["votes"]) == 30
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_killed_job_continues_at_the_next_epoch(
     trained: Path, tmp_path: Path, store: str
 ) -> None:
     manifest, work = str(trained / "manifest.parquet"), tmp_path / "out" / ".training"
-    arguments = settings(tmp_path, manifest, store)
+    arguments = ["--config", str(SHIPPED), *settings(tmp_path, manifest, store)]
     done = trainings.kill_after_an_epoch("jobs.train_origin", arguments, work, NAME)
     assert not (tmp_path / "out" / f"{NAME}.safetensors").exists()
     out = trainings.printed(lambda: train(tmp_path, manifest, store))
@@ -152,7 +154,7 @@ def test_what_cannot_be_used_is_named_or_refused(trained: Path, tmp_path: Path, 
     assert "gone: not used, " in out
     rows = list(read(str(trained / "manifest.parquet")))
     one = manifest_of(tmp_path, [r for r in rows if r.source != "dgi1"], "one")
-    with pytest.raises(UserError, match="all images of dgi come from one source"):
+    with pytest.raises(UserError, match="dgi: one image alone, or images of one source"):
         train(tmp_path, one, store)
     single = manifest_of(tmp_path, [r for r in rows if r.label == "npi"], "single")
     with pytest.raises(UserError, match="two or more are needed, there is npi"):

@@ -60,7 +60,7 @@ RECORDS = pa.schema(
 
 
 class OriginStudy(Settings):
-    """How well the origin of images from unseen sources is told, by which method."""
+    """How well the origin of images is told, by which method."""
 
     methods: tuple[Method, ...] = Field(
         ("ada", "histogram", "saturation", "cooccurrence"),
@@ -70,7 +70,10 @@ class OriginStudy(Settings):
     levelled: tuple[bool, ...] = Field(
         (True, False), min_length=1, description="true: images levelled; false: as found"
     )
-    folds: int = Field(5, ge=2, description="folds of sources, each tested on once")
+    folds: int = Field(5, ge=2, description="folds, each tested on once")
+    apart: Literal["sources", "images"] = Field(
+        "sources", description="what no two folds share: whole sources, or images (the paper)"
+    )
     natural: str = Field("npi", description="the label of photographs")
     jpeg_qualities: tuple[Quality, ...] = Field((), description="robustness: JPEG qualities")
     scales: tuple[Factor, ...] = Field((), description="robustness: factors for both sides")
@@ -110,7 +113,7 @@ class OriginStudy(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A method tested on one fold of sources."""
+    """A method tested on one fold."""
 
     method: Method
     levelled: bool

@@ -20,7 +20,7 @@ def deal(
     decides between equals. Every class has a source in at least two folds, so that it is there to
     learn from whichever fold is tested on.
 
-    Raises `UserError` for classes that come from one source only, or that could not be spread.
+    Raises `UserError` for classes of one source or one image, or that could not be spread.
     """
     if count < 2:
         raise UserError(f"folds must be 2 or more, not {count}")
@@ -31,8 +31,8 @@ def deal(
     single = sorted(c for c in totals if sum(c in found for found in of.values()) < 2)
     if single:
         raise UserError(
-            f"all images of {', '.join(single)} come from one source; each class needs two, so "
-            "that a network is tested on a source it was not trained on (column source)"
+            f"{', '.join(single)}: one image alone, or images of one source (column source); each "
+            "class needs two, so that a network is tested on what it was not trained on"
         )
     names = sorted(of)
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]

@@ -50,7 +50,7 @@ def test_equal_sources_make_equal_folds() -> None:
 
 
 def test_a_class_from_one_source_is_refused() -> None:
-    with pytest.raises(UserError, match="all images of dgi come from one source"):
+    with pytest.raises(UserError, match="dgi: one image alone, or images of one source"):
         deal(["npi", "npi", "dgi", "dgi"], ["a", "b", "c", "c"], 2)
     with pytest.raises(UserError, match="folds must be 2 or more"):
         deal(["npi", "npi"], ["a", "b"], 1)
