@@ -3,13 +3,16 @@
     python -m benchmarks.bench_page [--rows 10000] [--pictures 60] [--runs 5]
 
 Needs Chromium and its driver. Milliseconds from the start of the navigation until the first image
-stands on the screen with its picture, and the page's size. Writes benchmarks/results/page.json.
+stands on the screen with its picture; from a key (to the end of the list, and one up again) until
+the picture of the image that it chooses stands there, which is a file beside the page; and the
+page's size. Writes benchmarks/results/page.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -24,6 +27,7 @@ from forensics.records import Map
 from forensics.report.figure import figure
 from forensics.report.overlay import encode_picture
 from forensics.report.page import PageRow, PageSummary, render_page
+from forensics.report.pictures import thumbnail
 
 RESULT = Path(__file__).parent / "results" / "page.json"
 SHOWN = """
@@ -33,13 +37,23 @@ image.decode().then(() => requestAnimationFrame(painted));
 """
 
 
+KEY = """
+const [key, done] = [arguments[0], arguments[1]], start = performance.now();
+document.getElementById("list").dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const image = document.querySelector(".frame img");
+const painted = () => requestAnimationFrame(() => done(performance.now() - start));
+image.decode().then(() => requestAnimationFrame(painted));
+"""
+
+
 def rows(count: int, pictures: int) -> list[PageRow]:
-    """As a scan with two detectors gives them."""
+    """As a scan with two detectors gives them; all have a picture, ``pictures`` in the page."""
     rng = np.random.default_rng(0)
     values = rng.random((96, 128)).astype(np.float32)
     rgb = rng.integers(0, 256, (768, 1024, 3), np.uint8)
     maps = [Map("probability", 8, values), Map("decision", 8, values > 0.9)]
     picture = encode_picture(figure(rgb, {"prnu": maps}), "image/webp")
+    small = encode_picture(thumbnail(rgb, {"prnu": maps}), "image/webp")
     found = []
     for k in range(count):
         score = 1 - k / count
@@ -58,9 +72,22 @@ def rows(count: int, pictures: int) -> list[PageRow]:
                 detectors={"camera": camera, "prnu": prnu},
                 score=score,
                 picture=picture if k < pictures else None,
+                thumbnail=small if k < pictures else None,
+                file=None if k < pictures else f"{k:032x}",
             )
         )
     return found
+
+
+def put_beside(folder: Path, listed: list[PageRow]) -> None:
+    """The files of the pictures that are not in the page; one file under many names."""
+    (folder / "pictures").mkdir()
+    for end, data in {".webp": listed[0].picture, "-small.webp": listed[0].thumbnail}.items():
+        one = folder / f"one{end}"
+        one.write_bytes(data or b"")
+        for row in listed:
+            if row.file is not None:
+                os.link(one, folder / "pictures" / f"{row.file}{end}")
 
 
 def main() -> None:
@@ -77,14 +104,16 @@ def main() -> None:
         options.add_argument(flag)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "page.html"
-        page = render_page(rows(given.rows, given.pictures), summary, given.pictures)
-        path.write_text(page, encoding="utf-8")
+        listed = rows(given.rows, given.pictures)
+        path.write_text(render_page(listed, summary), encoding="utf-8")
+        put_beside(Path(folder), listed)
         service = Service(executable_path=shutil.which("chromedriver"))
-        times = []
+        times, keys = [], []
         with webdriver.Chrome(options=options, service=service) as browser:
             for _ in range(given.runs):
                 browser.get(path.as_uri())
                 times.append(float(browser.execute_async_script(SHOWN)))
+                keys += [float(browser.execute_async_script(KEY, k)) for k in ("End", "ArrowUp")]
         result = {
             "machine": about,
             "rows": given.rows,
@@ -95,6 +124,7 @@ def main() -> None:
                 "median": statistics.median(times),
                 "worst": max(times),
             },
+            "key_milliseconds": {"median": statistics.median(keys), "worst": max(keys)},
         }
     RESULT.write_text(json.dumps(result, indent=1))
     print(json.dumps(result, indent=1))

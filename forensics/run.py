@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -27,6 +29,9 @@ from forensics.config import digest
 from forensics.records import UserError
 
 FORMAT = 1
+READERS = 8
+"""Threads that read reports; each mostly waits for storage."""
+
 _SHARD = re.compile(r"shard-(\d{8})\.parquet$")
 _LIBRARIES = ("torch", "numpy", "pillow", "pyarrow", "scikit-image", "scikit-learn")
 
@@ -97,7 +102,7 @@ class Run:
 
         Read whole, without ``columns``, it must be of this run and of that shard, too.
         """
-        table = _table(self.report_uri(shard), columns)
+        table = _table(self.report_uri(shard), self.report_uri(shard), columns)
         about = table.schema.metadata or {}
         whole = columns is None
         if whole and not (
@@ -105,12 +110,28 @@ class Run:
             and about.get(b"run") == self.digest.encode()
             and about.get(b"shard") == b"%d" % shard
         ):
-            raise _damaged(self.report_uri(shard), "it is not what this run wrote there")
+            uri = self.report_uri(shard)
+            raise _damaged(uri, uri, "it is not what this run wrote there")
         return table
 
+    def reports(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
+        """Every committed shard and its report, in order, a few of them read ahead on threads."""
+        ahead: deque[tuple[int, Future[pa.Table]]] = deque()
+        with ThreadPoolExecutor(READERS) as pool:
+            for shard in sorted(self.committed()):
+                ahead.append((shard, pool.submit(self.report, shard, columns)))
+                if len(ahead) > 2 * READERS:
+                    first, table = ahead.popleft()
+                    yield first, table.result()
+            for shard, table in ahead:
+                yield shard, table.result()
+
     def maps(self, shard: int) -> pa.Table:
-        """Map rows of a committed shard. Raises `UserError` if the file is damaged."""
-        return _table(self.maps_uri(shard))
+        """Map rows of a committed shard. Raises `UserError` if the file is damaged or missing."""
+        try:
+            return _table(self.maps_uri(shard), self.report_uri(shard))
+        except storage.NotFound:
+            raise _damaged(self.maps_uri(shard), self.report_uri(shard), "it is missing") from None
 
     def note(self, state: str, counts: Mapping[str, Any]) -> None:
         """Record how far the run is: ``running``, ``complete`` or ``incomplete``."""
@@ -210,16 +231,18 @@ def source_digest() -> str:
     return total.hexdigest()[:16]
 
 
-def _table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+def _table(uri: str, report_uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return schema.from_parquet(storage.read(uri), columns)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(uri, str(error)) from None
+        raise _damaged(uri, report_uri, str(error)) from None
 
 
-def _damaged(uri: str, why: str) -> UserError:
+def _damaged(uri: str, report_uri: str, why: str) -> UserError:
+    """What to do is to delete the report: a shard without one counts as not done."""
+    what = "it" if uri == report_uri else report_uri
     return UserError(
-        f"{uri} is damaged ({why}). Delete it and run the scan again: only its images are "
+        f"{uri} is damaged ({why}). Delete {what} and run the scan again: only its images are "
         "examined anew."
     )
 

@@ -1,16 +1,19 @@
 """The page of a finished or running scan, or the evidence bundle of one of its images.
 
     python -m jobs.report --run case/scan
-    python -m jobs.report --run s3://bucket/run-1 --pictures 200
+    python -m jobs.report --run s3://bucket/run-1 --pictures 10000
     python -m jobs.report --run case/scan --calibration case/calibration.json
     python -m jobs.report --run case/scan --decisions decisions-3f9c1d07.json
     python -m jobs.report --run case/scan --bundle photo_00012.jpg
     python -m jobs.report --run case/scan --bundle photo_00012.jpg --original true
 
 The page lists the worst first, with pictures, and works from the file. The scan itself makes it at
-its end; this job makes it again with other numbers, or by the thresholds of a calibration that was
-made since (the report's rows stay as they are). What a reviewer decides on it and saves comes back
-by ``--decisions``: into ``decisions.parquet`` of the run, onto the page, and into MLflow.
+its end, with the pictures of the first 60 images in it; this job makes it again with other numbers,
+or by the thresholds of a calibration that was made since (the report's rows stay as they are). More
+pictures lie in ``pictures/`` beside the page, which loads them as they come into view. Each means
+reading an original again, and is made once: a job that was stopped goes on where it was. What a
+reviewer decides on the page and saves comes back by ``--decisions``: into ``decisions.parquet`` of
+the run, onto the page, and into MLflow.
 
 A bundle holds all that the run says of one image and on what grounds, with hashes; `python -m
 forensics verify` checks it without any library. Its digest is printed, and logged to MLflow: keep
@@ -23,6 +26,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from pydantic import Field
 
@@ -37,6 +42,7 @@ from forensics.report.build import PICTURES, ROWS, build_review, write_review
 from forensics.report.decisions import Decision, decisions, latest, merge, read_decisions
 from forensics.run import Run, load_document, load_run
 from jobs.entry import OK, run_job
+from jobs.progress import Progress
 from jobs.tracking import TrackingSettings, tracked
 
 
@@ -45,7 +51,9 @@ class ReportJob(Settings):
 
     run: str = Field(description="URI of the run's folder")
     rows: int = Field(ROWS, ge=1, description="rows on the page, worst first")
-    pictures: int = Field(PICTURES, ge=0, description="rows with a picture")
+    pictures: int = Field(
+        PICTURES, ge=0, description="rows whose picture is made, if it is not there"
+    )
     calibration: str | None = Field(
         None, description="URI of the file of jobs.calibrate that the page is ordered by"
     )
@@ -73,7 +81,13 @@ def report(job: ReportJob) -> int:
         calibration.check(load_document(run.uri)["inputs"])
     if job.decisions is not None:
         _merge(job, run, job.decisions)
-    review = build_review(run, job.rows, job.pictures, calibration=calibration)
+    with ExitStack() as stack:
+
+        def watch(total: int) -> Callable[[str], None]:
+            progress = stack.enter_context(Progress(total, unit="pictures"))
+            return lambda outcome: progress.add(1, {outcome: 1})
+
+        review = build_review(run, job.rows, job.pictures, calibration=calibration, watch=watch)
     print(f"page: {write_review(run, review)}")
     if calibration is not None:
         print(count_flags(run, calibration).sentence())

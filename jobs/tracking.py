@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
 import re
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from PIL import Image as PillowImage
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from forensics.config import Settings, flat
 from forensics.records import UserError
 from forensics.redact import redact
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # half a second, of which most jobs have no use
+
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # not every table it creates
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 _VALUE_CHARACTERS = 6000  # MLflow's limit for a parameter
+_TABLES = "mlflow.loggedArtifacts"  # tag by which MLflow knows which artifacts are tables
 
 
 class TrackingSettings(Settings):
@@ -39,6 +43,11 @@ class TrackingSettings(Settings):
         None, description="MLflow store [MLFLOW_TRACKING_URI, else SQLite next to the output]"
     )
     experiment: str | None = Field(None, description="MLflow experiment [forensics/<job>]")
+
+    @field_serializer("uri", when_used="json")
+    def _shown(self, uri: str | None) -> str | None:
+        """A store's password is no part of what a run keeps of its settings."""
+        return None if uri is None else redact(uri)
 
 
 class Tracker:
@@ -72,10 +81,24 @@ class Tracker:
         self.client.log_image(self.run_id, picture, path)
 
     def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
-        """Store a table that MLflow can show."""
-        with warnings.catch_warnings():  # MLflow's log_table is not made for pandas 3
-            warnings.filterwarnings("ignore", "For backward compatibility, 'str' dtypes")
-            self.client.log_table(self.run_id, dict(columns), path)
+        """Store a table (``path`` ends in ``.json``) that MLflow can show.
+
+        In the form of `MlflowClient.log_table`, which would add the rows to those that a run which
+        is opened again has there.
+        """
+        rows = [[_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        self.text(json.dumps({"columns": list(columns), "data": rows}, default=str), path)
+        known = json.loads(self.client.get_run(self.run_id).data.tags.get(_TABLES, "[]"))
+        mark = {"path": path, "type": "table"}
+        if mark not in known:
+            self.tags({_TABLES: json.dumps([*known, mark])})
+
+
+def _cell(value: Any) -> Any:
+    """As JSON knows it."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_name(text: str) -> str:

@@ -147,6 +147,32 @@ def test_a_damaged_shard_is_missing_and_named(tmp_path: Path) -> None:
     assert any(path.name in problem and "Delete it" in problem for problem in result.problems)
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_of_maps_that_cannot_be_read_the_report_is_to_be_deleted(
+    tmp_path: Path, missing: bool
+) -> None:
+    """Without maps a shard would still count as done."""
+    run = begin(tmp_path)
+    commit(run, 1)
+    path = Path(run.maps_uri(1))
+    if missing:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"maps/.*1\.parquet is damaged") as error:
+        run.maps(1)
+    assert f"Delete {run.report_uri(1)} and run" in str(error.value)
+
+
+def test_reports_come_in_order_and_all(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    assert list(run.reports()) == []
+    for shard in (2, 0):
+        commit(run, shard)
+    found = [(shard, table["row"].to_pylist()) for shard, table in run.reports(["row"])]
+    assert found == [(0, [0, 1, 2, 3]), (2, [8, 9])]
+
+
 def test_rows_are_found_by_status(tmp_path: Path) -> None:
     run = begin(tmp_path)
     commit(run, 0, status=Status.TIMEOUT)

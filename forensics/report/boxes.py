@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from forensics.records import Rgb
+from forensics.report.lettering import GROUND, INK, drawable, font
 
 COLUMN = "boxes"
 """Report column of a detector that says where its votes are from; beside it ``votes``, the table.
@@ -24,9 +22,6 @@ COLOURS = (
     (255, 214, 10), (255, 105, 180),
 )  # fmt: skip
 """Of the classes in their order; of three classes as in the paper on the origin of images."""
-
-_GROUND = (22, 25, 29)
-_UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,18 +70,12 @@ def draw_boxes(rgb: Rgb, size: tuple[int, ...], boxes: Boxes) -> Rgb:
 
 
 def _table(draw: ImageDraw.ImageDraw, boxes: Boxes, text: int) -> None:
-    font, step = _font(text), round(1.35 * text)
+    letters, step = font(text), round(1.35 * text)
     named = [f"{label[:32]} {n}" for label, n in zip(boxes.labels, boxes.table, strict=True)]
-    words = ["".join(c if c.isprintable() else _UNKNOWN for c in name) for name in named]
-    width = max(font.getlength(word) for word in words) + 2.2 * text
-    draw.rectangle((0, 0, width, step * len(words) + text // 2), fill=_GROUND)
+    words = [drawable(name) for name in named]
+    width = max(letters.getlength(word) for word in words) + 2.2 * text
+    draw.rectangle((0, 0, width, step * len(words) + text // 2), fill=GROUND)
     for k, word in enumerate(words):
         top, colour = text // 3 + k * step, COLOURS[k % len(COLOURS)]
         draw.rectangle((text // 2, top, text // 2 + text, top + text), fill=colour)
-        draw.text((2 * text, top), word, (232, 234, 237), font, anchor="lt")
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), size)
+        draw.text((2 * text, top), word, INK, letters, anchor="lt")

@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import io
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import pyarrow as pa
 from PIL import Image as PillowImage
 
 from forensics import storage
 from forensics.calibration.record import Calibration
 from forensics.calibration.tally import count_flags
-from forensics.decode import decode
-from forensics.records import Map, Unreadable
-from forensics.report.boxes import COLUMN, Boxes
+from forensics.report.boxes import COLUMN
+from forensics.report.contact import Frame, contact_sheet
 from forensics.report.decisions import decisions, latest
-from forensics.report.figure import figure
-from forensics.report.mapcodec import decode_map
-from forensics.report.overlay import encode_picture
+from forensics.report.gallery import Watch, make_gallery
 from forensics.report.page import PageRow, PageSummary, render_page, worst_first
+from forensics.report.pictures import MIME, Picture
+from forensics.report.sieve import Sieve
+from forensics.report.suspects import file_name, leading, suspects_table
+from forensics.report.text import shell_word
 from forensics.run import Run, load_document
 
 ROWS = 10_000
 """Rows on a page, worst first; the report has them all."""
 
 PICTURES = 60
-"""Rows with a picture; each means reading one original again."""
+"""Rows whose picture is made; each means reading one original, once."""
 
-_MIME: Final = "image/webp"
+SUSPECTS = 100
+"""Rows of the table of the most suspicious images."""
+
 _FLAGGED: Final = "flagged"  # beside the statuses of a count, none of which is called so
 
 
 @dataclass(frozen=True)
 class Review:
-    """The page, and its first pictures by rank for those who look elsewhere."""
+    """The page, and the worst of it for those who look elsewhere."""
 
     page: str
-    pictures: tuple[PillowImage.Image, ...]
+    pictures: tuple[PillowImage.Image, ...]  # sheets by rank
+    contact: PillowImage.Image | None  # the same images as thumbnails; None where there are none
+    suspects: Mapping[str, list[Any]]  # columns of `suspects_table`
 
 
 def build_review(
@@ -51,22 +55,28 @@ def build_review(
     pictures: int = PICTURES,
     shown: int = 12,
     calibration: Calibration | None = None,
+    watch: Watch = lambda _: lambda _: None,
 ) -> Review:
     """Read the report, draw the worst images and render the page. Memory is bounded by ``rows``.
 
     A row's own score is the highest of its detectors'; where the scan has a calibration, the order
     is that of the smallest share of pristine images that score as high. ``calibration`` takes the
-    place of the scan's, or gives one to a scan that had none. An original that cannot be read any
-    more, or is another file now, leaves its row without a picture.
+    place of the scan's, or gives one to a scan that had none. The first ``pictures`` rows that were
+    decoded get a picture, unless they have one from an earlier time; an original that cannot be
+    read any more, or is another file now, leaves its row without.
     """
-    counts: Counter[str] = Counter()
-    worst = heapq.nsmallest(rows, _records(run, counts, calibration), key=_worst_first)
-    pages = [_page_row(record, run.findings) for record in worst]
-    drawn = _draw(run, worst, pictures)
+    tally: Counter[str] = Counter()
+    found = _records(run, tally, calibration, rows)
+    worst = heapq.nsmallest(rows, found, key=_worst_first)
+    gallery = make_gallery(run, worst, pictures, watch)
     decided = {name: one.plain() for name, one in latest(decisions(run)).items()}
     pages = [
-        replace(page, picture=drawn.get(page.image_id), decision=decided.get(page.image_id))
-        for page in pages
+        replace(
+            _page_row(record, run.findings),
+            decision=decided.get(record["image_id"]),
+            **gallery.of(record),
+        )
+        for record in worst
     ]
     document = load_document(run.uri)
     flags = document["counts"].get("flags")
@@ -75,18 +85,34 @@ def build_review(
         note = count_flags(run, calibration).sentence()
     summary = PageSummary(
         title=f"Scan of {run.rows} images",
-        counts={name: count for name, count in counts.items() if name != _FLAGGED},
-        flagged=counts[_FLAGGED] if run.calibrated or calibration else None,
+        counts={name: count for name, count in tally.items() if name != _FLAGGED},
+        flagged=tally[_FLAGGED] if run.calibrated or calibration else None,
         note=note,
         digest=run.digest,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         versions=document["versions"],
+        more=f"python -m jobs.report --run {shell_word(run.uri)} --pictures {len(worst)}",
     )
-    first = [drawn[record["image_id"]] for record in worst if record["image_id"] in drawn][:shown]
+    drawn = [
+        (record, gallery.inside[record["image_id"]])
+        for record in worst
+        if record["image_id"] in gallery.inside
+    ][:shown]
+    frames = [_frame(rank, record, run, one) for rank, (record, one) in enumerate(drawn, 1)]
+    scored = [record for record in worst if record["score"] is not None][:SUSPECTS]
     return Review(
-        page=render_page(pages, summary, max_pictures=pictures),
-        pictures=tuple(PillowImage.open(io.BytesIO(data)) for data in first),
+        page=render_page(pages, summary),
+        pictures=tuple(PillowImage.open(io.BytesIO(one.sheet)) for _, one in drawn),
+        contact=PillowImage.fromarray(contact_sheet(frames)) if frames else None,
+        suspects=suspects_table(run, scored),
     )
+
+
+def _frame(rank: int, record: Mapping[str, Any], run: Run, picture: Picture) -> Frame:
+    score = "no score" if record["score"] is None else f"{record['score']:.2f}"
+    share = "" if record["share"] is None else f" · {record['share']:.2g} of pristine"
+    first = f"{rank}  {score} {leading(record, run.findings)}{share}"
+    return Frame(picture.thumbnail, first, file_name(record))
 
 
 def write_review(run: Run, review: Review) -> str:
@@ -104,14 +130,17 @@ def row_score(record: Mapping[str, Any], detectors: Sequence[str]) -> float | No
 
 
 def _records(
-    run: Run, counts: Counter[str], calibration: Calibration | None
+    run: Run, counts: Counter[str], calibration: Calibration | None, keep: int
 ) -> Iterator[dict[str, Any]]:
-    for shard in sorted(run.committed()):
-        for stored in run.report(shard).to_pylist():
-            record = calibration.marked(stored) if calibration else stored
-            counts[record["status"]] += 1
+    """Those that may be among the ``keep`` worst; all are counted."""
+    sieve = Sieve(keep, run.findings, calibration)
+    for shard, table in run.reports():
+        counts.update(table["status"].to_pylist())
+        passed = sieve(table)
+        counts[_FLAGGED] = sieve.flagged
+        for row in table.take(pa.array(passed)).to_pylist():
+            record = calibration.marked(row) if calibration else row
             share, flagged = row_marks(record, run.findings)
-            counts[_FLAGGED] += flagged
             score = row_score(record, run.findings)
             yield {**record, "shard": shard, "score": score, "share": share, "flagged": flagged}
 
@@ -145,52 +174,10 @@ def _page_row(record: Mapping[str, Any], detectors: Sequence[str]) -> PageRow:
         score=record["score"],
         share=record["share"],
         flagged=record["flagged"],
-        picture_mime=_MIME,
+        picture_mime=MIME,
     )
 
 
 def _shown(finding: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of a detector that are read; its boxes are drawn."""
     return {name: value for name, value in finding.items() if name != COLUMN}
-
-
-def _draw(run: Run, worst: Sequence[Mapping[str, Any]], pictures: int) -> dict[str, bytes]:
-    """Figures of the first rows that were decoded, by image id."""
-    chosen = [record for record in worst if record["width"] is not None][:pictures]
-    maps = _maps(run, chosen)
-
-    def one(record: Mapping[str, Any]) -> bytes | None:
-        try:
-            data = storage.read(record["uri"])
-            if record["sha256"] not in (None, hashlib.sha256(data).hexdigest()):
-                return None  # another file by now: the maps are not of it
-            pixels = decode(data).pixels
-        except (storage.StorageError, Unreadable):
-            return None
-        score = "" if record["score"] is None else f"  score {record['score']:.2f}"
-        if record["share"] is not None:
-            score += f"  as high: {record['share']:.2%} of pristine"
-        title = f"{record['image_id']}{score}"
-        found = {name: Boxes.of(record.get(name)) for name in run.findings}
-        boxes = {name: each for name, each in found.items() if each is not None}
-        sheet = figure(pixels, maps[record["image_id"]], title, boxes=boxes)
-        return encode_picture(sheet, _MIME)
-
-    with ThreadPoolExecutor(2) as pool:
-        figures = pool.map(one, chosen)
-        return {r["image_id"]: f for r, f in zip(chosen, figures, strict=True) if f is not None}
-
-
-def _maps(run: Run, chosen: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Map]]]:
-    """Maps of the chosen rows, by image and detector, one shard in memory at a time."""
-    by_shard: dict[int, set[str]] = defaultdict(set)
-    for record in chosen:
-        by_shard[record["shard"]].add(record["image_id"])
-    found: dict[str, dict[str, list[Map]]] = {record["image_id"]: {} for record in chosen}
-    for shard, ids in by_shard.items():
-        for item in run.maps(shard).to_pylist():
-            whole = hashlib.sha256(item["png"]).hexdigest() == item["sha256"]
-            if whole and item["image_id"] in ids:
-                decoded = decode_map(item["png"], item["kind"], item["stride"])
-                found[item["image_id"]].setdefault(item["detector"], []).append(decoded)
-    return found

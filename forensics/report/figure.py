@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from forensics.records import Map, Rgb
 from forensics.report.boxes import Boxes, draw_boxes
+from forensics.report.lettering import FAINT, GROUND, INK, font, write_line
 from forensics.report.overlay import OUTLINE, fit, grey, heat_overlay, outline, scale_bar, shrink
 
-GROUND, INK, FAINT = (22, 25, 29), (232, 234, 237), (160, 166, 174)
-FLATTEST = 0.65  # height of the sheet over its width, at most: it is read on a landscape screen
+FLATTEST = 0.5  # height of the sheet over its width, at most: beside a list, on a landscape screen
 SHORTEST = 320  # pixels; narrower, the legend cannot be read
 CAPTIONS = {
     "probability": "probability of tampering",
@@ -67,11 +64,11 @@ def figure(
         GROUND,
     )
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (gap, gap // 2), title, INK, text, sheet.width - 2 * gap)
+    write_line(draw, (gap, gap // 2), title, INK, text, sheet.width - 2 * gap)
     for k, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
         left = gap + (k % columns) * (cell + gap)
         top = head + gap + (k // columns) * (line + height + gap)
-        _write(draw, (left, top), caption, FAINT, text, cell)
+        write_line(draw, (left, top), caption, FAINT, text, cell)
         sheet.paste(Image.fromarray(panel), (left, top + line))
     if len(panels) > 1 + len(voting):
         _legend(sheet, draw, sheet.height - foot, text, any(_decided(m) for m in maps.values()))
@@ -144,36 +141,11 @@ def _legend(
         x = left + round(tick * (width - 1))
         draw.line((x, top + bar, x, top + bar + 3), fill=FAINT)
         if tick in (0, 0.5, 1):
-            draw.text((x, top + bar + 4), f"{tick:g}", FAINT, _font(small), anchor="ma")
+            draw.text((x, top + bar + 4), f"{tick:g}", FAINT, font(small), anchor="ma")
     x, baseline = left + width + text, top - text // 4
-    _write(draw, (x, baseline), "value of a map", FAINT, text, sheet.width - x - text)
+    write_line(draw, (x, baseline), "value of a map", FAINT, text, sheet.width - x - text)
     if outlined:
-        x += round(_font(text).getlength("value of a map")) + 2 * text
+        x += round(font(text).getlength("value of a map")) + 2 * text
         draw.rectangle((x, baseline, x + text, baseline + text), outline=OUTLINE, width=2)
         x += round(1.6 * text)
-        _write(draw, (x, baseline), CAPTIONS["decision"], FAINT, text, sheet.width - x - text)
-
-
-def _write(
-    draw: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    words: str,
-    colour: tuple[int, int, int],
-    size: int,
-    width: int,
-) -> None:
-    """One line of text, cut with an ellipsis where it is wider than ``width`` pixels."""
-    # Names come from outside: line breaks and lone surrogates would move or stop the drawing.
-    words = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
-    words, font = words[:width], _font(size)  # a character is at least a pixel wide
-    if font.getlength(words) > width:
-        while words and font.getlength(words + "…") > width:
-            words = words[:-1]
-        words += "…"
-    draw.text(at, words, colour, font)
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), size)
+        write_line(draw, (x, baseline), CAPTIONS["decision"], FAINT, text, sheet.width - x - text)

@@ -177,6 +177,67 @@ function drawStatuses() {
   );
 }
 
+// ---- pictures: the first are in the page, the others are files beside it, read when they are due
+
+const pictured = rows.some((row) => row.picture !== null || row.file !== null);
+const tiles = new Map(); // list pictures by image id, so that scrolling does not load them again
+const TILES = 400;
+
+function source(row, kind) {
+  const store = row.picture === null ? null : $$(kind + "-" + row.picture);
+  if (store) return "data:" + store.dataset.mime + ";base64," + store.textContent;
+  return row.file === null ? null : "pictures/" + row.file + (kind === "thumbnail" ? "-small.webp" : ".webp");
+}
+
+function tile(row) {
+  const known = tiles.get(row.id);
+  if (known) return known;
+  const node = make("span", "tile"), from = source(row, "thumbnail");
+  if (row.missing !== null) node.classList.add("gone");
+  if (from !== null) {
+    const image = make("img");
+    image.alt = "";
+    image.decoding = "async";
+    image.addEventListener("error", () => { image.remove(); node.classList.add("gone"); });
+    image.src = from;
+    node.append(image);
+  }
+  if (tiles.size >= TILES) tiles.delete(tiles.keys().next().value);
+  tiles.set(row.id, node);
+  return node;
+}
+
+function absence(row) {
+  if (row.missing !== null) return ["No picture: " + row.missing + "."];
+  if (row.width === null) return ["No picture: " + (row.reason ? visible(row.reason) : words(row.status)) + "."];
+  if (!data.more) return ["No picture of this image was made."];
+  return ["No picture of this image was made. This makes those of all images listed here: ", make("code", "code", visible(data.more))];
+}
+
+function picture(row) {
+  const from = source(row, "picture");
+  if (from === null) return make("p", "nothing", ...absence(row));
+  const image = make("img"), figure = make("figure", "", make("div", "frame", image));
+  image.alt = "The image " + fileName(row) + " and its maps, side by side";
+  image.addEventListener("click", zoom);
+  image.addEventListener("error", () => figure.replaceWith(make(
+    "p", "nothing", row.file === null ? "This picture cannot be shown." : "The picture is a file that is not here: " + from + ", in the folder of the run. The page finds it where that folder lies beside it.",
+  )));
+  image.src = from;
+  return figure;
+}
+
+// So that the next image is there when the key is pressed.
+function fetchNext() {
+  const next = view[view.indexOf(state.chosen) + 1];
+  if (next && next.file !== null) new Image().src = source(next, "picture");
+}
+
+function zoom() {
+  const frame = document.querySelector(".frame");
+  if (frame) frame.classList.toggle("actual");
+}
+
 // ---- list: only the rows in sight exist
 
 function drawList() {
@@ -190,6 +251,7 @@ function drawList() {
     const decided = decisionOf(row), about = decided ? decided.decision + " · " + what : what;
     const node = make(
       "div", "row",
+      pictured ? tile(row) : "",
       shortName(fileName(row)),
       make("span", "number", shown(row)),
       make("span", "about", mark(row.flagged ? "flagged" : row.status), make("span", "", visible(about))),
@@ -259,26 +321,6 @@ function card(name, finding) {
   return node;
 }
 
-function picture(row) {
-  const store = row.picture === null ? null : $$("picture-" + row.picture);
-  if (!store) {
-    const why = row.status !== "ok"
-      ? "No picture: " + (row.reason ? visible(row.reason) : words(row.status)) + "."
-      : "This page embeds pictures of the " + data.pictures.toLocaleString("en") + " first images in its order that have one; this is none of them.";
-    return make("p", "nothing", why);
-  }
-  const image = make("img");
-  image.alt = "The image " + fileName(row) + " and its maps, side by side";
-  image.src = "data:" + store.dataset.mime + ";base64," + store.textContent;
-  image.addEventListener("click", zoom);
-  return make("figure", "", make("div", "frame", image));
-}
-
-function zoom() {
-  const frame = document.querySelector(".frame");
-  if (frame) frame.classList.toggle("actual");
-}
-
 function step(text, name, by, possible) {
   const node = make("button", "", text);
   node.type = "button";
@@ -333,6 +375,7 @@ function drawDetail() {
       make("section", "card", make("h3", "", "file"), file),
     ),
   );
+  fetchNext();
 }
 
 // ---- events
@@ -396,6 +439,7 @@ const scanned = Object.values(data.counts).reduce((a, b) => a + b, 0);
 $$("scope").textContent = scanned === rows.length
   ? scanned.toLocaleString("en") + (scanned === 1 ? " image scanned" : " images scanned")
   : scanned.toLocaleString("en") + " images scanned, " + rows.length.toLocaleString("en") + " listed here";
+$$("rows").classList.toggle("pictured", pictured);
 loadDecisions();
 drawSave();
 drawLeast();

@@ -3,7 +3,7 @@
 The page works from a file without a network. Everything from outside (names, reasons, columns) is
 data: rows are embedded as JSON that cannot end its script element, the script fills the page with
 ``textContent`` only, and a Content-Security-Policy admits nothing but the page's own script and
-style, by hash, and ``data:`` pictures.
+style, by hash, and pictures that are ``data:`` or lie beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import html
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -21,6 +22,7 @@ from typing import Any
 
 _ATTENTION = ("failed", "timeout", "unreadable", "ok", "not_applicable")
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp")
+_FILE = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class PageRow:
     or None) and any further columns: scalars, or lists and mappings of them. ``score`` is the
     image's own, in 0..1; None comes last. ``share`` is the smallest share of pristine images that
     score as high, by any detector, where the scan has a calibration; then it gives the order.
-    ``picture`` is an encoded file of type ``picture_mime``.
+    ``picture`` and ``thumbnail`` are encoded files of type ``picture_mime`` that the page holds
+    itself; ``file`` names them where they lie beside the page (32 hex digits). ``missing`` says why
+    there is no picture.
     """
 
     image_id: str
@@ -50,6 +54,9 @@ class PageRow:
     flagged: bool = False
     decision: Mapping[str, str] | None = None  # of a reviewer, as `decisions.Decision`
     picture: bytes | None = None
+    thumbnail: bytes | None = None
+    file: str | None = None
+    missing: str | None = None
     picture_mime: str = "image/webp"
 
 
@@ -68,6 +75,7 @@ class PageSummary:
     versions: Mapping[str, str] = field(default_factory=dict)
     flagged: int | None = None
     note: str = ""  # on the run as a whole
+    more: str = ""  # the command that makes more pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +102,25 @@ _BY_SHARE = _Order(
 )
 
 
-def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int = 200) -> str:
+def render_page(rows: Sequence[PageRow], summary: PageSummary) -> str:
     """The page as HTML text, to be written as UTF-8.
 
-    Rows are ordered by `worst_first`. The pictures of the first ``max_pictures`` rows that have one
-    are embedded; a page grows by 4/3 of their bytes. Raises ValueError for a picture of a
-    type other than JPEG, PNG and WebP.
+    Rows are ordered by `worst_first`. It grows by 4/3 of the bytes of pictures and thumbnails; the
+    folder ``pictures`` beside it holds those that rows name by ``file``. Raises ValueError for
+    a picture of a type other than JPEG, PNG and WebP, and for the name of a file that is none.
     """
     ordered = sorted(
         rows, key=lambda row: worst_first(row.score, row.status, row.image_id, row.share)
     )
     order = _BY_SCORE if summary.flagged is None else _BY_SHARE
-    pictured = [k for k, row in enumerate(ordered) if row.picture is not None][:max_pictures]
-    number = {k: n for n, k in enumerate(pictured)}
+    pictured = [row for row in ordered if row.picture is not None]
+    number = {row.image_id: n for n, row in enumerate(pictured)}
     data = {
         "run": summary.digest,
         "counts": summary.counts,
         "flagged": summary.flagged,
-        "pictures": len(pictured),
-        "rows": [_row(row, number.get(k)) for k, row in enumerate(ordered)],
+        "more": summary.more,
+        "rows": [_row(row, number.get(row.image_id)) for row in ordered],
     }
     style, script = _part("page.css"), _part("decisions.js") + _part("page.js")
     versions = " · ".join(f"{name} {version}" for name, version in summary.versions.items())
@@ -121,7 +129,7 @@ def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int
     )
     return Template(_part("page.html")).substitute(
         policy=(
-            f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
+            f"default-src 'none'; img-src 'self' data:; style-src '{_hash(style)}'; "
             f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
         ),
         title=_text(summary.title),
@@ -132,7 +140,7 @@ def render_page(rows: Sequence[PageRow], summary: PageSummary, max_pictures: int
         style=style,
         footer=_text(footer),
         data=_json(data),
-        pictures="\n".join(_picture(n, ordered[k]) for k, n in number.items()),
+        pictures="\n".join(_pictures(n, row) for n, row in enumerate(pictured)),
         script=script,
     )
 
@@ -152,6 +160,8 @@ def worst_first(
 
 
 def _row(row: PageRow, picture: int | None) -> dict[str, Any]:
+    if row.file is not None and not _FILE.fullmatch(row.file):
+        raise ValueError(f"{row.image_id}: {row.file!r} is no name of a picture")
     return {
         "id": row.image_id,
         "uri": row.uri,
@@ -169,19 +179,23 @@ def _row(row: PageRow, picture: int | None) -> dict[str, Any]:
         "decision": row.decision,
         "detectors": row.detectors,
         "picture": picture,
+        "file": row.file,
+        "missing": row.missing,
     }
 
 
-def _picture(number: int, row: PageRow) -> str:
+def _pictures(number: int, row: PageRow) -> str:
     if row.picture_mime not in PICTURE_TYPES:
         raise ValueError(
             f"{row.image_id}: a picture is one of {', '.join(PICTURE_TYPES)}, "
             f"not {row.picture_mime!r}"
         )
-    text = base64.b64encode(row.picture or b"").decode("ascii")
-    return (
-        f'<script type="text/plain" id="picture-{number}" data-mime="{row.picture_mime}">'
-        f"{text}</script>"
+    parts = {"picture": row.picture, "thumbnail": row.thumbnail}
+    return "\n".join(
+        f'<script type="text/plain" id="{name}-{number}" data-mime="{row.picture_mime}">'
+        f"{base64.b64encode(data).decode('ascii')}</script>"
+        for name, data in parts.items()
+        if data is not None
     )
 
 

@@ -1,10 +1,13 @@
-"""Bundles as users make and check them, and the examination repeated from one."""
+"""What is made of a finished scan: bundles as users make and check them, the examination repeated
+from one, decisions, and what a reviewer sees in a browser."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,16 +16,21 @@ from mlflow import MlflowClient
 from forensics.__main__ import main
 from forensics.config import load
 from forensics.records import UserError
+from forensics.report.build import row_score
 from forensics.run import load_run
 from jobs.report import ReportJob, report
 from jobs.scan import ScanJob, scan
 from jobs.tracking import TrackingSettings
+from tests.browser import chromium
+from tests.conftest import ROOT
+from tests.jobs.mlflow_site import mlflow_ui, open_run, photograph, wait_for, wait_for_text
 from tests.jobs.runs import make_archive, report_rows, scan_job
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
 ODD = "folder-#3: x [1]"
-IDS = ["a", ODD, "raise"]
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
+IDS = ["a", ODD, "raise", HOSTILE]
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +141,65 @@ def test_decisions_go_into_the_run_the_page_and_mlflow(
     file.write_text(json.dumps({"format": 1, "run": "0" * 64, "decisions": [made]}))
     with pytest.raises(UserError, match="another run"):
         report(job(finished, "--decisions", str(file)))
+
+
+@pytest.mark.browser
+def test_a_reviewer_sees_the_page_and_mlflow(finished: Path, tmp_path: Path) -> None:
+    """With SCREENSHOTS_OF=demo of the scan of `make scan`, and the docs get the pictures."""
+    case = os.environ.get("SCREENSHOTS_OF")
+    where = ROOT / "docs" / "images" if case else tmp_path
+    run = load_run(str(Path(case, "scan").resolve() if case else finished / "run"))
+    store = f"sqlite:///{Path(run.uri).parent / 'mlflow.db'}"
+    scanned = sorted(report_rows(run.uri), key=lambda row: -(row_score(row, run.findings) or -1))
+    first = Path(scanned[0]["uri"]).name
+    counts = Counter(row["status"] for row in scanned)
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("forensics/scan")
+    assert experiment is not None
+    [logged] = client.search_runs([experiment.experiment_id])
+    ids = experiment.experiment_id, logged.info.run_id
+
+    with chromium(tmp_path, 1440, 987) as browser:
+        browser.get(Path(run.uri, "page.html").as_uri())
+        wait_for(browser, "document.querySelector('.frame img').naturalWidth > 100")
+        wait_for(browser, "document.querySelector('.row .tile img').naturalWidth > 0")
+        text = browser.find_element("tag name", "body").text
+        assert f"{len(scanned)} images scanned" in text
+        for status, count in counts.items():
+            pill = browser.find_element("css selector", f"[data-status={status}]").text
+            assert pill.split()[-1] == str(count)
+        assert browser.find_element("tag name", "h2").text == first
+        assert len(browser.find_elements("css selector", ".row")) >= min(len(scanned), 8)
+        assert browser.get_log("browser") == []
+        photograph(browser, where / "page.webp")
+
+        browser.set_window_size(1600, 1140)
+        with mlflow_ui(store, tmp_path / "ui.log") as address:
+            open_run(browser, address, *ids, "/artifacts/suspects.json")
+            wait_for_text(browser, "View as table")
+            wait_for_text(browser, first)
+            heads = browser.find_elements("css selector", "[role=columnheader]")
+            assert [head.text for head in heads][:4] == ["rank", "file", "score", "detector"]
+            photograph(browser, where / "mlflow-table.webp")
+
+            browser.get("about:blank")
+            open_run(browser, address, *ids, "/artifacts/contact-sheet.png")
+            wait_for(browser, "[...document.images].some(i => i.naturalWidth > 256)")
+            photograph(browser, where / "mlflow-contact-sheet.webp")
+
+            browser.get("about:blank")
+            open_run(browser, address, *ids)
+            wait_for_text(browser, f"rows in {len(scanned)}, rows out {len(scanned)}")
+            wait_for_text(browser, "images.done")
+            more = (
+                "[...document.querySelectorAll('button, a')].find(e => e.innerText == 'Show more')"
+            )
+            wait_for(browser, more).click()
+            wait_for_text(browser, f"--run {run.uri} --bundle IMAGE_ID")
+            listed = browser.execute_script(
+                "return [...document.querySelectorAll('td')].map(e => e.innerText.trim())"
+            )
+            assert first in listed
+            assert not browser.find_elements("css selector", "img[src=x]")
+            assert browser.title != "owned"
+            photograph(browser, where / "mlflow-run.webp")

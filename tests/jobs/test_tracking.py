@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
@@ -15,6 +17,7 @@ from PIL import Image
 from forensics.config import Settings
 from forensics.records import UserError
 from forensics.redact import redact
+from jobs.scan import ScanJob
 from jobs.tracking import Tracker, TrackingSettings, as_name, store_uri, tracked
 
 SECRET = "wJalrXUtnFEMI-K7MDENG"
@@ -106,6 +109,20 @@ def test_a_run_holds_settings_numbers_and_files(folder: Path) -> None:
     assert [m.step for m in client.get_metric_history(tracker.run_id, "done")] == [1, 2]
 
 
+def test_a_table_is_replaced_and_is_what_mlflow_reads(folder: Path) -> None:
+    for count in (3, 2):
+        with tracked("scan", Job(), TrackingSettings(), str(folder / "run"), key="k") as tracker:
+            columns = {"a": [1, None, np.int64(3)][:count], "b": [0.5, float("nan"), "x"][:count]}
+            tracker.table(columns, "t.json")
+            tracker.table({"c": []}, "empty.json")
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    path = Path(client.download_artifacts(tracker.run_id, "t.json", str(folder)))
+    assert json.loads(path.read_text()) == {"columns": ["a", "b"], "data": [[1, 0.5], [None, None]]}
+    assert json.loads(client.get_run(tracker.run_id).data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": name, "type": "table"} for name in ("t.json", "empty.json")
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(UserError("no"), "FAILED"), (SystemExit(143), "KILLED"), (KeyboardInterrupt(), "KILLED")],
@@ -175,6 +192,14 @@ def test_long_and_secret_values_are_cut_and_masked(
     value = run.data.params["manifest"]
     assert value.startswith("https://***@store/mmm")
     assert len(value) == 6000
+
+
+def test_a_store_is_kept_without_its_password() -> None:
+    uri = f"postgresql://me:{SECRET}@server/mlflow"
+    job = ScanJob(manifest="m.parquet", output="run", tracking=TrackingSettings(uri=uri))
+    assert job.tracking.uri == uri
+    kept = job.model_dump(mode="json")  # as run.json has it
+    assert kept["tracking"]["uri"] == "postgresql://***@server/mlflow"
 
 
 @pytest.mark.parametrize(

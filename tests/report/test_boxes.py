@@ -84,12 +84,12 @@ def test_the_figure_has_a_panel_for_them() -> None:
 def test_the_page_draws_boxes_and_does_not_list_them(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from forensics.report import build
+    from forensics.report import build, pictures
 
     seen = []
     monkeypatch.setattr(build, "_records", _with_boxes(build._records))
     monkeypatch.setattr(
-        build, "figure", lambda *a, **k: (seen.append(k["boxes"]), figure(*a, **k))[1]
+        pictures, "figure", lambda *a, **k: (seen.append(k["boxes"]), figure(*a, **k))[1]
     )
     finding: Finding = answer(cells((0, 0)), cells((0, 0)), 0.5)
     review = build_review(commit_run(tmp_path, [(original(tmp_path, "a"), finding)]))

@@ -102,10 +102,10 @@ def test_the_rows_that_failed_are_kept_where_not_all_are(tmp_path: Path) -> None
 
 def test_the_worst_have_pictures_up_to_the_limit(tmp_path: Path) -> None:
     run = commit_run(tmp_path, scored(tmp_path, [0.3, 0.9, 0.1, 0.5, 0.7]))
-    for limit, expected in ((2, ["image0.9", "image0.7"]), (0, [])):
+    for limit, expected in ((0, []), (2, ["image0.9", "image0.7"])):
         review = build_review(run, pictures=limit)
         assert pictured(review) == expected
-        assert review.page.count("data-mime") == len(review.pictures) == limit
+        assert review.page.count("data-mime") == 2 * len(review.pictures) == 2 * limit
         assert len(listed(review)) == 5
     assert len(build_review(run).pictures) == 5
     assert len(build_review(run, shown=3).pictures) == 3
@@ -146,9 +146,14 @@ def test_an_original_that_changed_is_not_drawn(tmp_path: Path, size: tuple[int, 
     run.commit(0, records, [item for report in reports for item in map_records(report)])
     assert set(pictured(build_review(run))) == {"altered", "intact"}
     Image.new("RGB", size).save(rows[0].uri)
+    assert set(pictured(build_review(run))) == {"altered", "intact"}  # they were made before
+    for path in Path(run.uri, "pictures").iterdir():
+        path.unlink()
     review = build_review(run)
     assert set(listed(review)) == {"altered", "intact"}
     assert pictured(review) == ["intact"]
+    missing = {row["id"]: row["missing"] for row in embedded(review)["rows"]}
+    assert missing == {"altered": "the original is another file now", "intact": None}
 
 
 def test_hostile_names_stay_data(tmp_path: Path) -> None:
@@ -164,7 +169,7 @@ def test_hostile_names_stay_data(tmp_path: Path) -> None:
     tags = {tag for tag, _, _ in Elements(review.page).found}
     assert not tags & {"img", "svg", "iframe", "object"}
     scripts = [tag for tag, _, _ in Elements(review.page).found if tag == "script"]
-    assert len(scripts) == len(["data", "page.js"]) + len(writable)  # and one per picture
+    assert len(scripts) == len(["data", "page.js"]) + 2 * len(writable)  # and the pictures
     assert sorted(pictured(review)) == sorted(writable)
 
 

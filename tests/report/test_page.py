@@ -88,20 +88,30 @@ def test_the_policy_admits_only_the_pages_own_script_and_style(page):
         for text in (style, script)
     ]
     assert policy == (
-        f"default-src 'none'; img-src data:; style-src {hashes[0]}; script-src {hashes[1]}; "
+        f"default-src 'none'; img-src 'self' data:; style-src {hashes[0]}; script-src {hashes[1]}; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def test_only_the_worst_pictures_are_embedded():
-    page = render_page(rows(), SUMMARY, max_pictures=1)
-    pictures = [(a, t) for a, t in Elements(page).all("script") if "data-mime" in a]
-    assert len(pictures) == 1
-    assert pictures[0][0]["data-mime"] == "image/webp"
-    assert base64.b64decode(pictures[0][1]) == picture()
-    listed = embedded(page)["rows"]
-    assert [r["id"] for r in listed if r["picture"] is not None] == ["id-1"]
-    assert embedded(page)["pictures"] == 1
+def test_pictures_are_in_the_page_or_named_beside_it():
+    listed = [replace(row, thumbnail=b"small") if row.picture else row for row in rows()]
+    listed[0] = replace(listed[0], file="0123456789abcdef" * 2)
+    page = render_page(listed, SUMMARY)
+    pictures = {a["id"]: t for a, t in Elements(page).all("script") if "data-mime" in a}
+    assert pictures.keys() == {"picture-0", "thumbnail-0", "picture-1", "thumbnail-1"}
+    assert base64.b64decode(pictures["picture-0"]) == picture()
+    assert base64.b64decode(pictures["thumbnail-1"]) == b"small"
+    found = {r["id"]: (r["picture"], r["file"]) for r in embedded(page)["rows"]}
+    assert found["id-1"] == (0, None)
+    assert found["id-2"] == (1, None)
+    assert found["id-0"] == (None, "0123456789abcdef" * 2)
+    assert found["id-3"] == (None, None)
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "", "A" * 32, "0" * 32 + "/x"])
+def test_what_is_no_name_of_a_picture_is_refused(name):
+    with pytest.raises(ValueError, match=r"id-1: .* is no name of a picture"):
+        render_page([replace(rows()[1], file=name)], SUMMARY)
 
 
 def test_a_picture_of_an_active_type_is_refused():

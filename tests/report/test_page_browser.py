@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import json
-import shutil
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from forensics.report.page import PageRow, render_page
-from tests.report.pages import HOSTILE, SUMMARY, rows
+from tests.browser import chromium
+from tests.report.pages import HOSTILE, SUMMARY, picture, rows
 from tests.report.test_page_calibrated import CALIBRATED, calibrated_rows
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (extra `dev`)")
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select  # noqa: E402
+pytest.importorskip("selenium.webdriver", reason="needs selenium (extra `dev`)")
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+from tests.patience import until
 
 pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1280,900",
-]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs the Debian packages chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    folder = str(tmp_path_factory.mktemp("downloads"))
-    options.add_experimental_option("prefs", {"download.default_directory": folder})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options=options, service=Service(executable_path=driver)) as chrome:
-        chrome.downloads = Path(folder)
+    with chromium(tmp_path_factory.mktemp("browser")) as chrome:
         yield chrome
 
 
@@ -204,10 +180,7 @@ def saved(browser, count):
     assert button.text == f"Save {count} decision{'s'[: count != 1]}"
     before = set(browser.downloads.iterdir())
     button.click()
-    end = time.monotonic() + 20
-    while not (new := set(browser.downloads.glob("*.json")) - before):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    new = until(lambda: set(browser.downloads.glob("*.json")) - before)
     return json.loads(new.pop().read_text())
 
 
@@ -246,3 +219,68 @@ def test_a_reviewer_decides_by_keys_and_saves_a_file(browser, tmp_path):
     select.select_by_value("yes")
     assert listed(browser) == f"3 of {len(shown)} images"
     assert browser.get_log("browser") == []
+
+
+def beside(tmp_path, browser, names):
+    """A page whose rows have pictures beside it; those of ``names`` are there."""
+    many = [
+        PageRow(f"i{k}", f"/a/{k:03d}.jpg", "ok", score=1 - k / 100, width=9, file=f"{k:032x}")
+        for k in range(100)
+    ]
+    many[1] = replace(many[1], file=None, missing="the original is another file now")
+    many[2] = replace(many[2], file=None)
+    (tmp_path / "pictures").mkdir()
+    for k in names:
+        for end in (".webp", "-small.webp"):
+            (tmp_path / "pictures" / f"{k:032x}{end}").write_bytes(picture())
+    path = tmp_path / "page.html"
+    summary = replace(SUMMARY, counts={"ok": 100}, more="python -m jobs.report --run 'a b'")
+    path.write_text(render_page(many, summary), encoding="utf-8")
+    browser.get(path.as_uri())
+
+
+def wait(browser, script):
+    until(lambda: browser.execute_script("return " + script))
+
+
+SHOWN = "(i => i && i.complete && i.naturalWidth > 0)(document.querySelector('.frame img'))"
+
+
+def test_pictures_beside_the_page_come_when_their_row_does(browser, tmp_path):
+    beside(tmp_path, browser, range(100))
+    wait(browser, SHOWN)
+    wait(browser, "document.querySelectorAll('.tile img').length > 5")
+    near = browser.find_element(By.CSS_SELECTOR, ".frame img").get_attribute("src")
+    assert near == (tmp_path / "pictures" / f"{0:032x}.webp").as_uri()
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".tile img")) < 40  # not the whole list
+    body(browser).send_keys("j")
+    assert "No picture: the original is another file now." in body(browser).text
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".tile.gone")) == 1
+    body(browser).send_keys("j")
+    assert "No picture of this image was made" in body(browser).text
+    command = browser.find_element(By.CSS_SELECTOR, ".nothing .code").text
+    assert command == "python -m jobs.report --run 'a b'"
+    browser.find_element(By.ID, "list").send_keys(Keys.END)
+    wait(browser, SHOWN)
+    far = browser.find_element(By.CSS_SELECTOR, ".frame img").get_attribute("src")
+    assert far.endswith(f"{99:032x}.webp")
+    wait(browser, "document.querySelector('.row[aria-selected=true] .tile img').naturalWidth > 0")
+    assert browser.get_log("browser") == []  # the policy lets them through
+
+
+def test_a_page_without_its_folder_says_so(browser, tmp_path):
+    beside(tmp_path, browser, [])
+    wait(browser, "document.querySelectorAll('.tile.gone').length > 5")
+    wait(browser, "!document.querySelector('.frame')")
+    said = browser.find_element(By.CSS_SELECTOR, ".detail .nothing").text
+    assert f"a file that is not here: pictures/{0:032x}.webp" in said
+    browser.get_log("browser")
+
+
+def test_a_page_without_pictures_has_no_place_for_them(browser, tmp_path):
+    path = tmp_path / "page.html"
+    bare = [replace(row, picture=None) for row in rows()]
+    path.write_text(render_page(bare, SUMMARY), encoding="utf-8")
+    browser.get(path.as_uri())
+    assert not browser.find_elements(By.CSS_SELECTOR, ".tile")
+    assert chosen(browser) == "IMG_1.jpg"
