@@ -117,6 +117,7 @@ def memory(stride: int) -> float:
 @torch.inference_mode()
 def main() -> None:
     torch.set_num_threads(1)
+    about = machine("torch", "numpy")
     made, rgb, settings = network(), picture(), CNNSettings()
     limit = matrix_product()
     per_block_by_batch = {}
@@ -144,7 +145,7 @@ def main() -> None:
         print(stride, json.dumps(results[str(stride)]), flush=True)
     result = {
         "what": f"CNN prediction of a {WIDTH}x{HEIGHT} image, windows of {WINDOW} px, one core",
-        **machine("torch", "numpy"),
+        **about,
         "block": {
             "cpu_median_s_by_batch": per_block_by_batch,
             "gflop": work_per_block(settings) / 1e9,

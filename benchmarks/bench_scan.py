@@ -2,6 +2,7 @@
 
     python -m benchmarks.bench_scan
     python -m benchmarks.bench_scan --small 200 --large 2000
+    python -m benchmarks.bench_scan --speedup
 
 Scans 1-MP images with the detectors ``camera`` and ``prnu``, then runs the bare loop of the same
 detectors over the same images on the same number of processes. Wall seconds hold start and end of
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +40,15 @@ from jobs.cameras import write_model
 HEIGHT, WIDTH = 864, 1152
 DISTINCT = 50  # images on disk; manifests name each of them many times
 WORKERS = 2
+SPEEDUP_SHARD = 4  # rows: small, so that the ends of the scanning part are sharp
+SPEEDUP_OPTIONS = ("--shard_rows", str(SPEEDUP_SHARD), "--prnu.strategy", "sw-ss")
+SPEEDUP_OPTIONS += ("--prnu.decision", "stm")
 RESULT = Path(__file__).parent / "results" / "scan.json"
 
 
-def prepare(folder: Path) -> None:
-    """Images of one simulated camera, and its camera model."""
-    camera = SimulatedCamera(seed=1, height=HEIGHT, width=WIDTH)
+def prepare(folder: Path, width: int = WIDTH, height: int = HEIGHT, images: int = DISTINCT) -> None:
+    """``images/000.jpg`` and so on of one simulated camera, and its camera model in ``models``."""
+    camera = SimulatedCamera(seed=1, height=height, width=width)
     sums = FingerprintAccumulator()
     for number in range(8):
         sums.update(camera.flat_field(number), f"flat{number}")
@@ -55,7 +60,7 @@ def prepare(folder: Path) -> None:
     ]
     write_model(str(folder / "models" / "bench"), train(model, samples))
     (folder / "images").mkdir()
-    for number in range(DISTINCT):
+    for number in range(images):
         path = folder / "images" / f"{number:03d}.jpg"
         path.write_bytes(camera.encode(camera.natural(number)))
 
@@ -75,13 +80,38 @@ def settings(folder: Path) -> ScanSettings:
     return load(ScanSettings, None, ["--camera_models", str(folder / "models")])
 
 
-def run_job(folder: Path, count: int) -> dict[str, Any]:
+def run_job(
+    folder: Path, count: int, workers: int = WORKERS, options: Sequence[str] = ()
+) -> dict[str, Any]:
     """A scan job, from its command to its exit."""
     rows = write_rows(folder, count)
     command = [sys.executable, "-m", "jobs.scan", "--manifest", str(rows)]
-    command += ["--output", str(folder / f"run-{count}"), "--pool.workers", str(WORKERS)]
-    command += ["--camera_models", str(folder / "models")]
+    command += ["--output", str(output(folder, count, workers)), "--pool.workers", str(workers)]
+    command += ["--camera_models", str(folder / "models"), *options]
     return {"images": count, **measured(command)}
+
+
+def output(folder: Path, count: int, workers: int) -> Path:
+    """Folder of a run."""
+    return folder / f"run-{count}-{workers}"
+
+
+def speedup(folder: Path, count: int) -> dict[str, Any]:
+    """The same images by one worker and by two."""
+    found: dict[str, Any] = {}
+    for workers in (1, 2):
+        job = run_job(folder, count, workers, SPEEDUP_OPTIONS)
+        reports = output(folder, count, workers).glob("report/*.parquet")
+        commits = sorted(path.stat().st_mtime for path in reports)
+        scanned = count - workers * SPEEDUP_SHARD
+        rate = scanned / (commits[-1] - commits[workers - 1])
+        found[f"workers_{workers}"] = {**job, "workers": workers, "scanning_images_per_s": rate}
+    one, two = found["workers_1"], found["workers_2"]
+    return {
+        **found,
+        "speedup_scanning": two["scanning_images_per_s"] / one["scanning_images_per_s"],
+        "speedup_whole": one["wall_s"] / two["wall_s"],
+    }
 
 
 def run_bare(folder: Path, count: int) -> dict[str, Any]:
@@ -135,6 +165,9 @@ class Tree:
         self._thread.join()
         return sum(self._cpu.values())
 
+    def saw(self, process: psutil.Process, memory: Any) -> None:
+        """Told of each process at each sample."""
+
     def _sample(self) -> None:
         while True:
             total = 0
@@ -146,7 +179,9 @@ class Tree:
                 try:
                     times = process.cpu_times()
                     self._cpu[process.pid, process.create_time()] = times.user + times.system
-                    total += process.memory_full_info().pss
+                    memory = process.memory_full_info()
+                    total += memory.pss
+                    self.saw(process, memory)
                 except (psutil.NoSuchProcess, psutil.AccessDenied):
                     continue
             if not total:
@@ -160,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--small", type=int, default=200)
     parser.add_argument("--large", type=int, default=2000)
+    parser.add_argument("--speedup", nargs="?", type=int, const=300, metavar="IMAGES")
     parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.bare:
@@ -169,22 +205,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-scan-") as name:
         folder = Path(name)
         prepare(folder)
+        if arguments.speedup:
+            write({"speedup": {**about, **speedup(folder, arguments.speedup)}})
+            return
         small = run_job(folder, arguments.small)
         large = run_job(folder, arguments.large)
         bare = run_bare(folder, arguments.large)
-    result = {
-        "what": f"scan of {WIDTH}x{HEIGHT} JPEGs, camera + prnu, {WORKERS} workers",
-        **about,
-        "job_small": small,
-        "job_large": large,
-        "bare_large": bare,
-        "overhead_wall": large["wall_s"] / bare["wall_s"] - 1,
-        "overhead_cpu": large["cpu_s"] / bare["cpu_s"] - 1,
-        "peak_memory_growth": large["peak_mb"] / small["peak_mb"] - 1,
-    }
+    write(
+        {
+            "what": f"scan of {WIDTH}x{HEIGHT} JPEGs, camera + prnu, {WORKERS} workers",
+            **about,
+            "job_small": small,
+            "job_large": large,
+            "bare_large": bare,
+            "overhead_wall": large["wall_s"] / bare["wall_s"] - 1,
+            "overhead_cpu": large["cpu_s"] / bare["cpu_s"] - 1,
+            "peak_memory_growth": large["peak_mb"] / small["peak_mb"] - 1,
+        }
+    )
+
+
+def write(part: dict[str, Any]) -> None:
+    """Put a part of the results in place of its last version."""
+    known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    RESULT.write_text(json.dumps({**known, **part}, indent=1) + "\n")
+    print(json.dumps(part, indent=1))
 
 
 if __name__ == "__main__":

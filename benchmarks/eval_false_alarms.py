@@ -57,6 +57,7 @@ def main() -> None:
         diverse=True,
         seed=given.seed,
     )
+    about = machine()
     archive = folder / "archive"
     if not archive.exists():
         make_archive(archive, settings, workers=given.workers)
@@ -102,7 +103,7 @@ def main() -> None:
     table = {rate: _resplit(first, both, detectors, rate, given.seed) for rate in RATES}
     for rate, found in table.items():
         print(rate, {name: {k: round(v, 4) for k, v in f.items()} for name, f in found.items()})
-    result = {"machine": machine(), "settings": vars(given) | {"folder": ""}, "flags": flags}
+    result = {"machine": about, "settings": vars(given) | {"folder": ""}, "flags": flags}
     path = Path(__file__).parent / "results" / "false_alarms.json"
     path.write_text(json.dumps({**result, "splits": SPLITS, "rates": table}, indent=2) + "\n")
 

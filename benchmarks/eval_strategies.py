@@ -133,6 +133,7 @@ def main() -> None:
     torch.set_num_threads(1)
     bench = Bench(arguments.data.resolve(), PrnuSettings(), not arguments.plain)
     wanted = arguments.cameras or list(bench.photos)
+    about = machine("torch", "numpy", "pymaxflow", "scikit-image")
     records, start = [], time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         study = LocalizationStudy(
@@ -153,7 +154,7 @@ def main() -> None:
     name = f"camera_strategies{'_plain' if arguments.plain else ''}.json"
     RESULTS.mkdir(exist_ok=True)
     content = {
-        "machine": machine("torch", "numpy", "pymaxflow", "scikit-image"),
+        "machine": about,
         "plain": arguments.plain,
         "cameras": wanted,
         "variants": found,

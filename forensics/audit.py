@@ -10,7 +10,7 @@ from typing import Any
 
 from forensics.manifest import ShardReader
 from forensics.records import UserError
-from forensics.run import Run
+from forensics.run import READERS, Run
 
 _EXAMPLES = 20
 
@@ -39,22 +39,21 @@ class Audit:
         }
 
 
-def audit(run: Run, threads: int = 8) -> Audit:
+def audit(run: Run) -> Audit:
     """Compare every committed shard with the manifest, row by row, in bounded memory.
 
     Reports are read whole, so that one that was damaged on its disk is found wherever that is.
     """
     result = Audit(run.rows)
     committed = run.committed()
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         reader = ShardReader(run.manifest_uri, run.shard_rows)
         for start in range(0, run.shards, 256):
             shards = range(start, min(start + 256, run.shards))
             tables = pool.map(lambda shard: _columns(run, shard, committed), shards)
             for shard, outcome in zip(shards, tables, strict=True):
                 result.damaged += isinstance(outcome, str) and shard in committed
-                expected = [row.image_id for row in reader.read(shard)]
-                _compare(result, run, shard, expected, outcome)
+                _compare(result, run, shard, reader.ids(shard), outcome)
     if beyond := sorted(shard for shard in committed if shard >= run.shards):
         _problem(result, f"shards {beyond[:5]} are beyond the manifest's {run.shards}")
     return result
@@ -62,9 +61,9 @@ def audit(run: Run, threads: int = 8) -> Audit:
 
 def rows_with_status(run: Run, statuses: set[str]) -> Iterator[tuple[int, list[int]]]:
     """Shard and row positions of the committed rows that have one of these statuses."""
-    for shard in sorted(run.committed()):
-        table = run.report(shard, ["row", "status"]).to_pydict()
-        rows = [r for r, s in zip(table["row"], table["status"], strict=True) if s in statuses]
+    for shard, table in run.reports(["row", "status"]):
+        columns = table.to_pydict()
+        rows = [r for r, s in zip(columns["row"], columns["status"], strict=True) if s in statuses]
         if rows:
             yield shard, rows
 

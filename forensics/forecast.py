@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 CONFIDENCE = 0.95
 _DRAWS = 2000  # bootstrap samples
@@ -103,8 +103,8 @@ def share(count: int, sampled: int, rows: int) -> Amount:
     """How many of all rows, when ``count`` of ``sampled`` drawn at random are (exact interval:
     Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404)."""
     tail = (1 - CONFIDENCE) / 2
-    lowest = float(beta.ppf(tail, count, sampled - count + 1)) if count else 0.0
-    highest = float(beta.ppf(1 - tail, count + 1, sampled - count)) if count < sampled else 1.0
+    lowest = float(betaincinv(count, sampled - count + 1, tail)) if count else 0.0
+    highest = float(betaincinv(count + 1, sampled - count, 1 - tail)) if count < sampled else 1.0
     return Amount(rows * count / sampled, rows * lowest, rows * highest)
 
 

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ class SupervisedScanner:
             child = self._ready_child()
             index, row = waiting[0]
             window = 1 if alone else 1 + self._prefetch
-            outcome = child.answer(list(waiting)[:window])
+            outcome = child.answer(list(islice(waiting, window)))
             if isinstance(outcome, Answer):
                 waiting.popleft()
                 alone, deaths_alone = False, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -96,22 +96,21 @@ def _in_place_of_another() -> bool:
 class ScanMeter(Meter):
     """What the driver of a scan knows."""
 
-    def __init__(self, run: Run, missing: Iterable[int], waiting: int) -> None:
-        """``missing`` shards are not committed; ``waiting`` are to be done, some of them again."""
+    def __init__(self, run: Run, done: int, waiting: int) -> None:
+        """``done`` shards are committed; ``waiting`` are to be done, some of them again."""
         super().__init__(scan_name(run))
-        self._missing = set(missing)
-        self._shards, self._waiting = run.shards, waiting
+        self._shards, self._done, self._waiting = run.shards, done, waiting
         self._say()
 
-    def committed(self, shard: int) -> None:
-        """A shard is done."""
-        self._missing.discard(shard)
+    def committed(self, again: bool) -> None:
+        """A shard is done, or done again."""
+        self._done += not again
         self._waiting -= 1
         self._say()
 
     def _say(self) -> None:
         self.set(metrics.SHARDS, self._shards)
-        self.set(metrics.SHARDS_DONE, self._shards - len(self._missing))
+        self.set(metrics.SHARDS_DONE, self._done)
         self.set(metrics.SHARDS_WAITING, self._waiting)
         self.set(metrics.LAST_IMAGE, time.time())
 

@@ -36,11 +36,14 @@ from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.meters import ScanMeter, scan_key
 from jobs.progress import Progress
-from jobs.shards import Unit, scan_shards
+from jobs.run_page import show
+from jobs.shards import Units, scan_shards
 from jobs.tracking import Tracker, TrackingSettings, as_name, store_uri, tracked
 from jobs.weights import resolved
 
-METRIC_SECONDS = 5.0
+METRIC_SECONDS, METRIC_SHARE = 5.0, 0.001
+"""Between two points of a curve in MLflow, and the same as a share of the scan's time so far: the
+longer of both, so that a scan of a month makes thousands of points and not half a million."""
 
 
 class ScanJob(ScanSettings):
@@ -132,15 +135,12 @@ def _open(
     return run
 
 
-def _units(run: Run, retry: tuple[Status, ...]) -> list[Unit]:
+def _units(run: Run, retry: tuple[Status, ...]) -> Units:
     """What is left to do: shards that are not committed, and the rows to be redone."""
     committed = run.committed()
-    units: list[Unit] = [
-        {"shard": shard, "rows": []} for shard in range(run.shards) if shard not in committed
-    ]
+    units: Units = {shard: () for shard in range(run.shards) if shard not in committed}
     if retry:
-        redo = rows_with_status(run, {str(status) for status in retry})
-        units += [{"shard": shard, "rows": rows} for shard, rows in redo]
+        units |= rows_with_status(run, {str(status) for status in retry})
     return units
 
 
@@ -148,45 +148,46 @@ def _work(
     run: Run,
     settings: ScanSettings,
     job: ScanJob,
-    units: list[Unit],
+    units: Units,
     pool: Any,
     tracker: Tracker,
     lease: Lease,
     calibration: Calibration | None,
 ) -> None:
-    rows = sum(len(unit["rows"]) or len(run.rows_of(unit["shard"])) for unit in units)
+    rows = sum(len(again) or len(run.rows_of(shard)) for shard, again in units.items())
+    done = run.shards - sum(not again for again in units.values())
     print(
         f"{run.rows} images in {run.shards} shards, {rows} to do, {pool.workers} workers "
         f"-> {run.uri}",
         flush=True,
     )
     run.note("running", {"rows": run.rows, "to_do": rows})
-    missing = [unit["shard"] for unit in units if not unit["rows"]]
     with (
         Progress(total=run.rows, done=run.rows - rows) as progress,
-        ScanMeter(run, missing, len(units)) as meter,
+        ScanMeter(run, done, len(units)) as meter,
     ):
         course = _Course(tracker, progress)
         for ledger in scan_shards(run, settings, pool, job.pool.prefetch, units, calibration):
             lease.check()
             progress.add(ledger["rows"], {str(s): ledger[str(s)] for s in Status})
             course.add(ledger)
-            meter.committed(ledger["shard"])
+            meter.committed(again=bool(units[ledger["shard"]]))
         course.log()
 
 
 class _Course:
-    """Counts and rates over time, to MLflow every few seconds."""
+    """Counts and rates over time, to MLflow every few seconds, less often in a long scan."""
 
     def __init__(self, tracker: Tracker, progress: Progress) -> None:
         self._tracker, self._progress = tracker, progress
         self._sums: Counter[str] = Counter()
-        self._logged = time.monotonic()
+        self._start = self._logged = time.monotonic()
 
     def add(self, ledger: dict[str, Any]) -> None:
         for name in ("flagged", "seconds", "image_bytes", "output_bytes"):
             self._sums[name] += ledger[name]
-        if time.monotonic() - self._logged >= METRIC_SECONDS:
+        now = time.monotonic()
+        if now - self._logged >= max(METRIC_SECONDS, METRIC_SHARE * (now - self._start)):
             self.log()
 
     def log(self) -> None:
@@ -215,14 +216,12 @@ def _finish(run: Run, tracker: Tracker, calibration: Calibration | None) -> int:
     if calibration and flags:
         tracker.metrics(dict(_flag_metrics(calibration, flags)))
         tracker.text(calibration.model_dump_json(indent=1), "calibration.json")
+    review = None
     if result.statuses and not result.damaged:
         review = build_review(run)
         write_review(run, review)
-        tracker.text(review.page, "page.html")
-        for rank, picture in enumerate(review.pictures, 1):
-            tracker.picture(picture, f"pictures/worst-{rank:02d}.png")
     lines = list(_conclusion(run, result.rows, result.found, result.statuses, flags))
-    tracker.tags({"mlflow.note.content": "\n\n".join(lines)})  # what MLflow shows first
+    show(tracker, run, review, lines)
     print("\n".join(lines))
     for problem in result.problems:
         print(f"  {problem}")

@@ -2,7 +2,8 @@
 
 Ray Data deals the shards to actors; an actor reads its rows from the run's manifest, answers them
 through a supervised child process and commits the shard itself, under a name that follows from the
-shard. So a retry overwrites with the same content, and what an actor's death loses is one shard's
+shard. Its ledger row leaves at once. When an actor dies, Ray gives it all the shards of its block
+again; those that it has committed are not examined a second time, so its death loses one shard's
 work. Shards that were lost are dealt again in the next pass.
 """
 
@@ -12,11 +13,13 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray.data
 
+from forensics import storage
 from forensics.limits import Limits
 from forensics.manifest import ShardReader
 from forensics.records import explain
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
 PASSES = 5
 """How often lost shards are dealt again before the job gives up and says so."""
 
+BLOCKS = 50
+"""Parts in which a worker is given its shards; at the end, workers wait for the last of them."""
+
 _TASK_RETRIES = 2
+_UNITS = pa.schema([("shard", pa.int64()), ("rows", pa.list_(pa.int64()))])
 _LEDGER = pa.schema(
     [
         ("shard", pa.int64()),
@@ -50,8 +57,8 @@ _LEDGER = pa.schema(
 
 Rows = Sequence[Mapping[str, Any]]
 
-Unit = dict[str, Any]
-"""``{"shard": int, "rows": [positions to redo] or [] for all}``"""
+Units = dict[int, Sequence[int]]
+"""What is to be done: shard → the rows to be redone, by their positions, or none for all rows."""
 
 
 class ShardActor:
@@ -72,13 +79,14 @@ class ShardActor:
         self._meter = ActorMeter(run)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        ledger = [self._ledger(unit) for unit in batch.to_pylist()]
+        ledger = [self._ledger(unit["shard"], set(unit["rows"])) for unit in batch.to_pylist()]
         return pa.Table.from_pylist(ledger, schema=_LEDGER)
 
-    def _ledger(self, unit: Unit) -> dict[str, Any]:
-        shard = int(unit["shard"])
+    def _ledger(self, shard: int, only: set[int]) -> dict[str, Any]:
         try:
-            return self._work(shard, set(unit["rows"]))
+            if not only and storage.exists(self._run.report_uri(shard)):
+                return self._row(shard, self._run.report(shard).to_pylist())
+            return self._work(shard, only)
         except StorageError as error:
             return {"shard": shard, "rows": 0, "error": str(error)}
         except Exception as error:  # the pool goes on; the driver decides
@@ -95,13 +103,16 @@ class ShardActor:
             answers.append(answer)
         records: Rows = [self._marked(answer.record) for answer in answers]
         maps: Rows = [item for answer in answers for item in answer.maps]
-        done = ledger_row(shard, records, "flagged" if self._calibration else "decision")
+        done = self._row(shard, records)
         if only:
             records, maps = _merge(self._run, shard, records, maps)
         start = time.perf_counter()
         output_bytes = self._run.commit(shard, records, maps)
         self._meter.wrote(time.perf_counter() - start)
         return {**done, "output_bytes": output_bytes}
+
+    def _row(self, shard: int, records: Rows) -> dict[str, Any]:
+        return ledger_row(shard, records, "flagged" if self._calibration else "decision")
 
     def _marked(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         return record if self._calibration is None else self._calibration.marked(record)
@@ -112,24 +123,23 @@ def scan_shards(
     settings: ScanSettings,
     pool: Pool,
     prefetch: int,
-    units: Sequence[Unit],
+    units: Units,
     calibration: Calibration | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Answer the units on the pool; yields one ledger row per unit that was committed.
+    """Answer the units on the pool; yields one ledger row per unit, as soon as it is committed.
 
     Raises `StorageError` when outputs cannot be written. Units whose worker kept dying are missing
     from the ledger; the audit names their rows.
     """
-    todo = {int(unit["shard"]): unit for unit in units}
+    todo = dict(units)
     for _ in range(PASSES):
         if not todo:
             return
-        work = list(todo.values())
-        for ledger in _one_pass(run, settings, pool, prefetch, work, calibration):
+        for ledger in _one_pass(run, settings, pool, prefetch, todo, calibration):
             if ledger["error"] is not None:
                 raise StorageError(f"shard {ledger['shard']} was not written: {ledger['error']}")
-            todo.pop(ledger["shard"], None)
-            yield ledger
+            if todo.pop(ledger["shard"], None) is not None:
+                yield ledger
 
 
 def ledger_row(
@@ -158,15 +168,15 @@ def _one_pass(
     settings: ScanSettings,
     pool: Pool,
     prefetch: int,
-    units: list[Unit],
+    units: Units,
     calibration: Calibration | None,
 ) -> Iterator[dict[str, Any]]:
     quiet_data()
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1  # a dead actor costs its shards this pass, not the job
+    context.target_max_block_size = 1  # bytes: else ledger rows wait for the end of their block
     workers = min(pool.workers, len(units))
-    blocks = min(len(units), 50 * workers)
-    source = ray.data.from_items(units, override_num_blocks=blocks)
+    source = ray.data.from_arrow(_blocks(units, BLOCKS * workers))
     with warnings.catch_warnings():
         # max_restarts and max_task_retries have no other way in before Ray 2.64; Ray is pinned.
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
@@ -189,6 +199,15 @@ def _one_pass(
         )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from batch.to_pylist()
+
+
+def _blocks(units: Units, most: int) -> list[pa.Table]:
+    """The units in order, in ``most`` parts of nearly the same size, none of them empty."""
+    shards = list(units)
+    count = min(len(shards), most)
+    cuts = [len(shards) * part // count for part in range(count + 1)]
+    parts = [shards[start:stop] for start, stop in pairwise(cuts)]
+    return [pa.table([part, [units[shard] for shard in part]], schema=_UNITS) for part in parts]
 
 
 def _merge(run: Run, shard: int, records: Rows, maps: Rows) -> tuple[Rows, Rows]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,10 +28,9 @@ from forensics.evaluate.study import (
     trufor_summary,
 )
 from forensics.evaluate.study.settings import LocalizationStudy, PredictionStudy
-from forensics.evaluate.study.trufor import Checkpoints, TruForStudy
+from forensics.evaluate.study.trufor import Checkpoints, TruForStudy, open_localizer
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, Status, UserError
-from forensics.trufor.checkpoint import load_network
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
 from jobs.progress import Progress
@@ -184,8 +182,7 @@ def _checkpoints(study: TruForStudy, job: EvaluateJob) -> Checkpoints:
     files = []
     for name, uri in found.items():
         data = storage.read(uri)
-        load_network(data, uri)
-        files.append((name, uri, hashlib.sha256(data).hexdigest()))
+        files.append((name, uri, str(open_localizer(data, uri).digest)))
     return Checkpoints(tuple(files), study.precision)
 
 

@@ -287,14 +287,15 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     peaks = []
     for rows in (100_000, 700_000):
-        ids = [f"folder-with-a-long-name/{n:012d}-and-more" for n in range(rows)]
-        uris = [f"s3://a-bucket/{name}.jpg" for name in ids]
+        ids = [f"{n:012d}" for n in range(rows)]
+        uris = [f"s3://a-bucket/{'a-long-folder/' * 24}{name}.jpg" for name in ids]
         content = pa.table({"image_id": ids, "uri": uris})
         uri = write(tmp_path / "m.parquet", content, row_group_size=rows, compression="none")
         run = [sys.executable, "-c", _PEAK, uri, str(tmp_path / "f.parquet")]
         done = subprocess.run(run, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout) << 10)
-    assert peaks[1] - peaks[0] < 40e6 < content.nbytes
+    # what allocators keep back differs from run to run by some 30 MB
+    assert peaks[1] - peaks[0] < 100e6 < content.nbytes / 2
 
 
 @pytest.mark.s3

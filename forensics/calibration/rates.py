@@ -12,8 +12,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln
-from scipy.stats import beta
+from scipy.special import betaincinv, gammaln
 
 
 class Estimate(NamedTuple):
@@ -55,8 +54,8 @@ def true_rate(k: int, n: int, above: int, confidence: float) -> Estimate:
     """
     tail = (1 - confidence) / 2
     fewest = _fewest(k, above)
-    low = float(beta.ppf(tail, fewest, n - fewest + 1)) if fewest else 0.0
-    return Estimate(k / (n + 1), low, float(beta.ppf(1 - tail, k, n - k + 1)))
+    low = float(betaincinv(fewest, n - fewest + 1, tail)) if fewest else 0.0
+    return Estimate(k / (n + 1), low, float(betaincinv(k, n - k + 1, 1 - tail)))
 
 
 def false_alarms(k: int, n: int, above: int, images: int, confidence: float) -> Estimate:

@@ -58,8 +58,8 @@ def count_flags(run: Run, calibration: Calibration) -> Flags:
     scored: Counter[str] = Counter()
     flagged: Counter[str] = Counter()
     images: Counter[str] = Counter()
-    for shard in sorted(run.committed()):
-        for row in run.report(shard, [f"{name}.score" for name in names]).to_pylist():
+    for _, table in run.reports([f"{name}.score" for name in names]):
+        for row in table.to_pylist():
             scores = {name: row[name]["score"] for name in names if row[name] is not None}
             marks = {
                 name: score > calibration.detectors[name].threshold

@@ -104,6 +104,14 @@ class ShardReader:
 
     def read(self, index: int) -> list[ManifestRow]:
         """The rows of shard ``index``; the last shard may have fewer than ``shard_rows``."""
+        return [ManifestRow(**row) for row in self._shard(index).to_pylist()]
+
+    def ids(self, index: int) -> list[str]:
+        """The ``image_id`` of those rows alone."""
+        found: list[str] = self._shard(index)["image_id"].to_pylist()
+        return found
+
+    def _shard(self, index: int) -> pa.Table:
         if not 0 <= index < self.shards:
             raise ValueError(f"{self._uri}: there is no shard {index}; it has {self.shards}")
         group, within = divmod(index, SHARDS_PER_GROUP)
@@ -111,8 +119,7 @@ class ShardReader:
             with storage.open(self._uri) as opened:
                 file = pq.ParquetFile(opened, metadata=self._footer)
                 self._table, self._group = file.read_row_group(group), group
-        rows = self._table.slice(within * self._shard_rows, self._shard_rows).to_pylist()
-        return [ManifestRow(**row) for row in rows]
+        return self._table.slice(within * self._shard_rows, self._shard_rows)
 
 
 def _is_frozen(footer: pq.FileMetaData, group_rows: int) -> bool:
