@@ -3,11 +3,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 5
 
-.PHONY: help setup scan test faults check bench clean
+.PHONY: help setup scan test faults check bench screenshots clean
 
 help: ## list the verbs
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 13
 
 setup: $(STAMP) ## make the virtual environment (.venv)
 
@@ -21,11 +22,11 @@ $(STAMP): pyproject.toml constraints.txt
 scan: $(STAMP) ## the whole pipeline on a simulated archive: local Ray, local files, SQLite MLflow
 	$(BIN)/python -m jobs.demo --config configs/demo.yaml
 
-test: $(STAMP) ## the whole test suite, two files at a time
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: $(STAMP) ## the test suite, two files at a time
+	$(PYTEST) -m "not faults"
 
-faults: $(STAMP) ## kills, outages, full and damaged disks, at random, for half an hour or so
-	FAULT_ROUNDS=10 $(BIN)/python -m pytest tests/jobs/test_faults.py tests/jobs/test_storage_faults.py tests/jobs/test_s3.py
+faults: $(STAMP) ## kills, outages, full and damaged disks, at random, for an hour or so
+	FAULT_ROUNDS=$${FAULT_ROUNDS:-10} $(PYTEST) -m faults
 
 check: $(STAMP) ## style, types, known vulnerabilities of the pinned libraries
 	$(BIN)/ruff check .
@@ -38,6 +39,9 @@ check: $(STAMP) ## style, types, known vulnerabilities of the pinned libraries
 bench: $(STAMP) ## benchmarks; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.bench_residual
 	$(BIN)/python -m benchmarks.bench_scan
+
+screenshots: scan ## pictures of the page and of MLflow for the docs, of the simulated archive
+	SCREENSHOTS_OF=demo $(BIN)/python -m pytest tests/jobs/test_report.py -k reviewer
 
 clean: ## remove the demo's output and caches (not .venv)
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,10 +21,11 @@ from pathlib import Path
 import pytest
 import s3fs
 
+from tests.patience import PATIENCE_SECONDS
+
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key-of-the-test-server"
 BUCKET = "evidence"
-_START_SECONDS = 60.0
 _STOP_SECONDS = 3.0  # open connections can hold a clean end up for longer
 
 
@@ -99,7 +100,7 @@ class S3Server:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
             )
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not self._stores_objects():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 self.stop()

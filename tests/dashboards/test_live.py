@@ -10,7 +10,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,14 @@ from tests.jobs.heads import Head, free_port, running_head
 from tests.jobs.origin_images import SMALL, origin_manifest
 from tests.jobs.runs import make_archive, report_rows, scan_arguments, start
 from tests.jobs.trainings import words
+from tests.patience import PATIENCE_SECONDS
 from tests.saboteur import NAME
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 FAST = {"RAY_metrics_report_interval_ms": "1000"}
 IMAGES = 160
+LOST = 20  # that two workers answer in a report's interval, at 0.1 s each
 KNOWN_LABELS = {"run", "status", "detector", "stage", "measure", "le"}
 RAY_LABELS = {"__name__", "instance", "job", "NodeAddress", "WorkerId"}
 QUERIES = [
@@ -108,7 +110,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             start("jobs.train_origin", *training_words(folder), env=env),
         ]
         for job in jobs:
-            output, _ = job.communicate(timeout=400)
+            output, _ = job.communicate(timeout=PATIENCE_SECONDS)
             assert job.returncode == 0, output
         time.sleep(2)  # for the last report and the last scrape
         yield Watched(url, begin, time.time(), folder / "run")
@@ -139,19 +141,25 @@ def test_every_query_of_every_panel_gives_something(
 def test_what_is_counted_is_what_the_report_says(watched: Watched) -> None:
     rows = report_rows(watched.scanned)
     images = watched.most(f"sum by (status) ({metrics.IMAGES.series})", "status")
-    said = Counter(row["status"] for row in rows)
-    assert {status: count for status, count in images.items() if count} == said
+    near(images, Counter(row["status"] for row in rows))
     findings = watched.most(f"sum by (status) ({metrics.FINDINGS.series})", "status")
-    said = Counter(row[NAME.split(":")[1].lower()]["status"] for row in rows)
-    assert {status: count for status, count in findings.items() if count} == said
+    near(findings, Counter(row[NAME.split(":")[1].lower()]["status"] for row in rows))
+    [fetched] = watched.most(f"sum by (run) ({metrics.FETCHED_BYTES.series})", "run").values()
     total = sum(row["size"] for row in rows)
-    assert max(watched.course(f"sum ({metrics.FETCHED_BYTES.series})")) == total
+    assert total * (1 - LOST / IMAGES) <= fetched <= total
     assert max(watched.course(f"sum ({metrics.RESTARTS.series})")) == 1
     assert max(watched.course(metrics.SHARDS_DONE.series)) == IMAGES / 8
     assert max(watched.course(metrics.EPOCH.series)) == 4
     busy = watched.most(f"sum by (stage) ({metrics.BUSY_SECONDS.series})", "stage")
     assert busy.keys() == {"fetch", "decode", "saboteur", "write"}
-    assert busy["saboteur"] >= 0.1 * IMAGES
+    assert busy["saboteur"] >= 0.1 * (IMAGES - LOST)
+
+
+def near(counted: Mapping[str, float], said: Mapping[str, int]) -> None:
+    """Ray ends a worker of a job that is over even where its last report is not out yet."""
+    assert {status for status, count in counted.items() if count} == said.keys()
+    assert all(counted[status] <= count for status, count in said.items())
+    assert sum(said.values()) - LOST <= sum(counted.values())
 
 
 def test_nothing_is_labelled_by_image_or_file(watched: Watched) -> None:

@@ -24,6 +24,7 @@ from PIL import PngImagePlugin
 
 from forensics.decode import decode, probe
 from forensics.records import Unreadable
+from tests.patience import PATIENCE_SECONDS
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
@@ -497,7 +498,7 @@ print(json.dumps({"growth": peak() - before, "reasons": reasons}))
         [sys.executable, "-W", "error", "-c", script, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -610,7 +611,7 @@ def test_real_odd_files_give_an_image_or_a_reason(shared: Path) -> None:
         [sys.executable, "-W", "error", "-c", ODD, str(folder)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     lines = done.stdout.splitlines()

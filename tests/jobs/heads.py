@@ -17,6 +17,8 @@ from pathlib import Path
 
 from ray.job_submission import JobSubmissionClient
 
+from tests.patience import PATIENCE_SECONDS
+
 BIN = Path(sys.executable).parent
 ENV = {**os.environ, "RAY_AUTH_MODE": "disabled", "PATH": f"{BIN}:{os.environ['PATH']}"}
 
@@ -56,7 +58,7 @@ def running_head(cpus: int, env: dict[str, str] | None = None) -> Iterator[Head]
     )
     head = Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", Path(folder), metrics)
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + PATIENCE_SECONDS
         while not takes_jobs(head.jobs):
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < end, "the head did not come up"

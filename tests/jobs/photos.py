@@ -36,6 +36,16 @@ def put_bytes(folder: Path, name: str, camera_id: str | None, data: bytes) -> Ma
     return ManifestRow(name, str(path), camera_id=camera_id, sha256=sha256, size=len(data))
 
 
+def camera_photos(folder: Path, cameras: int, each: int) -> list[ManifestRow]:
+    """So many natural photos, 160x120, of each of so many cameras."""
+    return [
+        put_bytes(folder, f"{seed}-{n}", f"camera{seed}", camera.encode(camera.natural(n)))
+        for seed in range(1, cameras + 1)
+        for camera in [SimulatedCamera(seed, height=120, width=160)]
+        for n in range(each)
+    ]
+
+
 def manifest_of(folder: Path, rows: Sequence[ManifestRow], name: str = "manifest") -> str:
     path = str(folder / f"{name}.parquet")
     write_manifest(rows, path)

@@ -1,4 +1,8 @@
-"""Every shipped YAML file is read by its job, and run: the demo, then the chain on its archive."""
+"""Every shipped YAML file is read by its job, and run: here the demo, and studies on its archive.
+
+The files of one image archive's way are run by test_pipeline, those of trainings by the trainings'
+own tests (of two, the one for a CPU).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,10 @@ import pytest
 from forensics import manifest
 from forensics.calibration.record import load_calibration
 from forensics.config import Settings, load
-from forensics.manipulation import weights
-from forensics.origin.weights import load as load_origin
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, UserError
 from forensics.run import load_document
 from forensics.trufor.checkpoint import to_safetensors
-from forensics.trufor.predictor import TruFor
 from jobs.calibrate import CalibrateJob, make_calibration
 from jobs.camera_model import CameraModelJob, camera_model
 from jobs.demo import DemoJob, demo
@@ -35,14 +36,14 @@ from jobs.train_manipulation import TrainManipulationJob, train_manipulation
 from jobs.train_origin import TrainOriginJob, train_origin
 from jobs.train_predictor import TrainPredictorJob, train_predictor
 from jobs.train_trufor import TrainTruForJob, train_trufor
-from tests.conftest import ROOT
 from tests.evaluate.study.archive import at_qualities, put_model
 from tests.jobs.origin_images import SMALL as SMALL_ORIGIN
 from tests.jobs.origin_images import origin_manifest
+from tests.jobs.shipped import CONFIGS
 from tests.jobs.test_pipeline import SETTINGS, check
 from tests.trufor.networks import tiny_network
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 JOBS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
     "ingest": (IngestJob, ingest),
@@ -80,18 +81,9 @@ JOBS |= dict.fromkeys(ORIGIN_STUDIES, (EvaluateJob, evaluate))
 TRUFOR_STUDIES = {  # tables of the paper -> variants
     "evaluate_trufor": 1,
     "evaluate_trufor_laundered": 2,
-    "evaluate_trufor_ablations": 18,
+    "evaluate_trufor_ablations": 21,
 }
 JOBS |= dict.fromkeys(TRUFOR_STUDIES, (EvaluateJob, evaluate))
-TRUFOR_SHAPE = {
-    "encoder.widths": [8, 8, 16, 16],
-    "encoder.depths": [1, 1, 1, 1],
-    "encoder.heads": [1, 1, 2, 2],
-    "embedding": 16,
-    "noiseprint_depth": 3,
-    "noiseprint_channels": 4,
-}
-CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").iterdir())}
 
 
 def settings(name: str, **changes: Any) -> Settings:
@@ -136,45 +128,15 @@ def test_a_folder_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "scan"]
 
 
-def test_the_chain_of_all_files(
-    demonstrated: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    archive, work = demonstrated / "archive", tmp_path / "work"
-    small = {"pool.workers": 2}
-    for name in ("reference", "training", "archive"):
-        assert run("ingest", source=archive / name, output=work / f"{name}.parquet") == OK
-    models = work / "models"
-    assert run("fingerprint", manifest=work / "reference.parquet", output=models, **small) == OK
-    assert run("camera_model", manifest=work / "training.parquet", models=models, **small) == OK
-    scanned = work / "scan"
-    code = run(
-        "scan",
-        manifest=work / "archive.parquet",
-        output=scanned,
-        camera_models=models,
-        shard_rows=5,
-        **small,
-    )
-    assert code == OK
-    truth = archive / "truth.parquet"
-    assert run("evaluate", run=scanned, truth=truth, **small) == OK
-    assert run("calibrate", run=scanned, output=work / "calibration.json", rate=0.5) == OK
-    assert list(load_calibration(str(work / "calibration.json")).detectors) == ["prnu"]
-    (scanned / "page.html").unlink()
-    capsys.readouterr()
-    assert run("report", run=scanned, pictures=3) == OK
-    assert capsys.readouterr().out == f"page: {scanned}/page.html\n"
-    check(str(archive), str(work))
-    assert (work / "mlflow.db").exists()  # beside the outputs, as nothing else was said
+def test_a_calibration(demonstrated: Path, tmp_path: Path, store: str) -> None:
+    output = tmp_path / "calibration.json"
+    changes = {"rate": 0.5, "tracking.uri": store}
+    assert run("calibrate", run=demonstrated / "scan", output=output, **changes) == OK
+    assert list(load_calibration(str(output)).detectors) == ["prnu", "manipulation"]
 
 
-@pytest.mark.parametrize("name", ["train_predictor", "train_predictor_cpu"])
 def test_a_network_beside_the_demo_s_predictors(
-    demonstrated: Path, tmp_path: Path, store: str, name: str
+    demonstrated: Path, tmp_path: Path, store: str
 ) -> None:
     shutil.copytree(demonstrated / "models", tmp_path / "models")
     before = next(iter(CameraLibrary(str(tmp_path / "models"))))
@@ -187,7 +149,7 @@ def test_a_network_beside_the_demo_s_predictors(
         "pool.workers": 2,
     }
     code = run(
-        name,
+        "train_predictor_cpu",
         manifest=demonstrated / "training.parquet",
         models=tmp_path / "models",
         cameras=before.camera_id,
@@ -210,29 +172,6 @@ def forged(demonstrated: Path, tmp_path_factory: pytest.TempPathFactory, store: 
     return output
 
 
-@pytest.mark.parametrize("kind", ["", "_cpu"])
-def test_trufor_from_photos_and_their_forgeries(
-    demonstrated: Path, forged: Path, tmp_path: Path, store: str, kind: str
-) -> None:
-    photos, truth = demonstrated / "training.parquet", forged / "truth.parquet"
-    assert len(list(manifest.read(str(truth)))) == 4 * len(list(manifest.read(str(photos))))
-    small = {
-        "output": tmp_path,
-        "pool.workers": 2,
-        "tracking.uri": store,
-        **{f"network.{key}": value for key, value in TRUFOR_SHAPE.items()},
-    }
-    crops = {"patch": 16, "crop": 32, "steps": 1, "validation_steps": 1, "epochs": 1}
-    first = {f"contrastive.{key}": value for key, value in crops.items()}
-    assert run(f"train_trufor_1{kind}", manifest=photos, **small, **first) == OK
-    rest = {"training.epochs": 1, "training.crop": 64, "training.per_source": 2}
-    noiseprint = {"start.noiseprint": tmp_path / "noiseprint.safetensors"}
-    assert run(f"train_trufor_2{kind}", manifest=truth, **small, **rest, **noiseprint) == OK
-    localization = {"start.checkpoint": tmp_path / "trufor-localization.safetensors"}
-    assert run(f"train_trufor_3{kind}", manifest=truth, **small, **rest, **localization) == OK
-    assert TruFor.from_checkpoint(str(tmp_path / "trufor.safetensors")).min_side <= 64
-
-
 @pytest.mark.parametrize("name", TRUFOR_STUDIES)
 def test_a_study_of_trufor(forged: Path, tmp_path: Path, store: str, name: str) -> None:
     loaded = settings(name)
@@ -253,30 +192,9 @@ def test_a_study_of_trufor(forged: Path, tmp_path: Path, store: str, name: str) 
     assert all(variant["judged"] for variant in variants)
 
 
-@pytest.mark.parametrize("name", MANIPULATION)
-def test_a_manipulation_network_from_photos(
-    demonstrated: Path, tmp_path: Path, store: str, name: str
-) -> None:
-    small = {"patches_per_photo": 1, "patches": 2, "training.epochs": 1, "pool.workers": 2}
-    photos = demonstrated / "training.parquet"
-    code = run(name, manifest=photos, output=tmp_path, **small, **{"tracking.uri": store})
-    assert code == OK
-    trained = weights.load(str(tmp_path / "residual-16.safetensors"))
-    assert trained.network.settings == weights.load().network.settings
-
-
 @pytest.fixture(scope="module")
 def of_known_origin(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     return origin_manifest(tmp_path_factory.mktemp("origin"))
-
-
-@pytest.mark.parametrize("name", ORIGIN)
-def test_an_origin_network(of_known_origin: str, tmp_path: Path, store: str, name: str) -> None:
-    where = {"manifest": of_known_origin, "output": tmp_path, "tracking.uri": store}
-    small = {**SMALL_ORIGIN, "training.epochs": 1, "folds": 2, "pool.workers": 2}
-    assert run(name, **where, **small) == OK
-    trained = load_origin(str(tmp_path / "origin-ada.safetensors")).network
-    assert trained.settings.classes == ("npi", "cgg", "dgi")
 
 
 @pytest.mark.parametrize("name", ORIGIN_STUDIES)

@@ -1,20 +1,31 @@
-"""All jobs in a row on a small simulated archive, from files to evaluation, on a real S3 server."""
+"""All jobs in a row by their shipped files of settings, from images to evaluation, on a real S3
+server and a Ray that runs on its own."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from forensics import manifest, storage
 from forensics.prnu.library import CameraLibrary
+from forensics.records import UserError
 from forensics.synth import ArchiveSettings, make_archive
+from jobs.cluster import PoolSettings
+from jobs.entry import OK
+from jobs.fingerprint import FingerprintJob, fingerprint
+from tests.jobs.heads import running_head
 from tests.jobs.runs import map_rows, report_rows, start
+from tests.jobs.shipped import CONFIGS
+from tests.jobs.trainings import words
+from tests.patience import PATIENCE_SECONDS
 from tests.s3server import S3Server
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SETTINGS = ArchiveSettings(
     cameras=2,
@@ -25,7 +36,6 @@ SETTINGS = ArchiveSettings(
     archive_images=12,
     seed=5,
 )
-SMALL = ["--pool.workers", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -36,29 +46,26 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(module: str, *arguments: str, code: int = 0) -> str:
-    process = start(module, *arguments)
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == code, out
-    return out
-
-
-def pipeline(archive: str, work: str, tracking: str) -> None:
+def pipeline(archive: str, work: str, tracking: str, ray_address: str) -> None:
     """The README's commands."""
-    track = ["--tracking.uri", tracking]
+
+    def run(job: str, **settings: str) -> None:
+        given = words({"config": CONFIGS[job], **settings})
+        process = start(f"jobs.{job}", *given, env={"RAY_ADDRESS": ray_address})
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == OK, out
+
+    small = {"tracking.uri": tracking, "pool.workers": "2"}
+    models, scanned = f"{work}/models", f"{work}/scan"
     for name in ("reference", "training", "archive"):
-        run("jobs.ingest", "--source", f"{archive}/{name}", "--output", f"{work}/{name}.parquet")
-    models = f"{work}/models"
-    reference = ["--manifest", f"{work}/reference.parquet", "--output", models]
-    run("jobs.fingerprint", *reference, *track, *SMALL)
-    training = ["--manifest", f"{work}/training.parquet", "--models", models]
-    run("jobs.camera_model", *training, *track, *SMALL)
-    scan = ["--config", "configs/scan.yaml", "--manifest", f"{work}/archive.parquet"]
-    scan += ["--camera_models", models, "--output", f"{work}/scan", "--shard_rows", "5"]
-    run("jobs.scan", *scan, *track, *SMALL)
-    truth = ["--run", f"{work}/scan", "--truth", f"{archive}/truth.parquet"]
-    run("jobs.evaluate", *truth, *track, *SMALL)
-    run("jobs.report", "--run", f"{work}/scan", "--pictures", "3")
+        run("ingest", source=f"{archive}/{name}", output=f"{work}/{name}.parquet")
+    run("fingerprint", manifest=f"{work}/reference.parquet", output=models, **small)
+    run("camera_model", manifest=f"{work}/training.parquet", models=models, **small)
+    images = {"manifest": f"{work}/archive.parquet", "camera_models": models}
+    run("scan", **images, output=scanned, shard_rows="5", **small)
+    run("evaluate", run=scanned, truth=f"{archive}/truth.parquet", **small)
+    storage.delete(f"{scanned}/page.html")
+    run("report", run=scanned, pictures="3")
 
 
 def check(archive: str, work: str) -> None:
@@ -91,31 +98,32 @@ def test_s3(archive: Path, s3_server: S3Server, tmp_path: Path) -> None:
         if path.is_file():
             storage.write(s3_server.uri("in", str(path.relative_to(archive))), path.read_bytes())
     source, work = s3_server.uri("in"), s3_server.uri("work")
-    pipeline(source, work, f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with running_head(cpus=3, env=dict(os.environ)) as head:
+        pipeline(source, work, f"sqlite:///{tmp_path / 'mlflow.db'}", head.address)
     check(source, work)
 
 
-def test_an_extended_fingerprint_equals_one_made_at_once(archive: Path, tmp_path: Path) -> None:
+def test_an_extended_fingerprint_equals_one_made_at_once(
+    ray_local: None, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = list(manifest.read(str(archive / "reference.parquet")))
     parts = {"first": rows[::2], "second": rows[1::2], "all": rows}
     for name, part in parts.items():
         manifest.write_manifest(part, str(tmp_path / f"{name}.parquet"))
 
-    def fingerprint(name: str, folder: str, *extra: str, code: int = 0) -> str:
-        where = [
-            "--manifest",
-            str(tmp_path / f"{name}.parquet"),
-            "--output",
-            str(tmp_path / folder),
-        ]
-        return run("jobs.fingerprint", *where, *SMALL, *extra, code=code)
+    def made(name: str, folder: str, **more: Any) -> None:
+        where = {"manifest": str(tmp_path / f"{name}.parquet"), "output": str(tmp_path / folder)}
+        job = FingerprintJob(**where, pool=PoolSettings(workers=2), **more)
+        assert fingerprint(job) == OK
 
-    fingerprint("all", "whole")
-    fingerprint("first", "grown")
-    assert "existing" in fingerprint("second", "grown", code=2)
-    fingerprint("second", "grown", "--existing", "extend")
-    out = fingerprint("first", "grown", "--existing", "extend")
-    assert "is in the fingerprint already" in out
+    made("all", "whole")
+    made("first", "grown")
+    with pytest.raises(UserError, match="existing"):
+        made("second", "grown")
+    made("second", "grown", existing="extend")
+    capsys.readouterr()
+    made("first", "grown", existing="extend")
+    assert "is in the fingerprint already" in capsys.readouterr().out
     whole, grown = CameraLibrary(str(tmp_path / "whole")), CameraLibrary(str(tmp_path / "grown"))
     for entry in whole:
         one, other = whole.model(entry.camera_id), grown.model(entry.camera_id)

@@ -13,9 +13,10 @@ from forensics.manifest import write_manifest
 from forensics.records import ManifestRow
 from tests.images import noise_jpeg
 from tests.jobs.runs import report_rows, scan_arguments, start
+from tests.patience import PATIENCE_SECONDS, until
 from tests.s3server import S3Server
 
-pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.s3]
 
 
 def put_archive(server: S3Server, name: str, ids: list[str]) -> str:
@@ -34,6 +35,7 @@ def tracking(folder: Path) -> dict[str, str]:
     return {"tracking.uri": f"sqlite:///{folder / 'mlflow.db'}"}
 
 
+@pytest.mark.faults
 def test_a_server_that_is_away_for_ten_seconds_only_delays(
     s3_server: S3Server, tmp_path: Path
 ) -> None:
@@ -41,15 +43,11 @@ def test_a_server_that_is_away_for_ten_seconds_only_delays(
     manifest = put_archive(s3_server, "outage", ids)
     output = s3_server.uri("outage/run")
     process = start("jobs.scan", *scan_arguments(manifest, output, **tracking(tmp_path)))
-    end = time.monotonic() + 120
-    while not list(storage.list(f"{output}/report")):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.1)
+    until(lambda: list(storage.list(f"{output}/report")), process)
     s3_server.stop()
     time.sleep(10)
     s3_server.start()
-    out, _ = process.communicate(timeout=300)
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, out
     rows = report_rows(output)
     assert [row["image_id"] for row in rows] == ids
@@ -63,7 +61,7 @@ def test_wrong_credentials_are_one_clear_message(s3_server: S3Server, tmp_path: 
     env = {"AWS_SECRET_ACCESS_KEY": secret}
     arguments = scan_arguments(manifest, s3_server.uri("denied/run"), **tracking(tmp_path))
     process = start("jobs.scan", *arguments, env=env)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2, out
     errors = [line for line in out.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
@@ -77,7 +75,7 @@ def test_no_secret_is_written_anywhere(s3_server: S3Server, tmp_path: Path) -> N
     manifest = put_archive(s3_server, "quiet", ["a", "raise"])
     output = s3_server.uri("quiet/run")
     process = start("jobs.scan", *scan_arguments(manifest, output, **tracking(tmp_path)))
-    out, _ = process.communicate(timeout=180)
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, out
     secret = os.environ["AWS_SECRET_ACCESS_KEY"].encode()
     written = [out.encode(), *(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())]

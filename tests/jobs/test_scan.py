@@ -21,6 +21,7 @@ from tests.jobs.runs import make_archive, map_rows, report_rows, scan_job, statu
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
+LIMITS = Limits(timeout_seconds=5)
 IDS = ["a", "kill", "b", "raise", "c", "abstain", "hang", "d", "e", "f"]
 
 
@@ -29,7 +30,7 @@ def finished(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished scan of images with every kind of fault; do not change it."""
     folder = tmp_path_factory.mktemp("finished")
     manifest = make_archive(folder, IDS)
-    job = scan_job(manifest, folder / "run", limits=Limits(timeout_seconds=2))
+    job = scan_job(manifest, folder / "run", limits=LIMITS)
     assert scan(job) == 0
     return folder
 
@@ -52,7 +53,7 @@ def test_the_run_records_counts_settings_and_versions(finished: Path) -> None:
     assert document["state"] == "complete"
     assert document["counts"]["rows"] == document["counts"]["found"] == len(IDS)
     assert document["counts"]["status"]["failed"] == 2
-    assert document["settings"]["limits"]["timeout_seconds"] == 2
+    assert document["settings"]["limits"]["timeout_seconds"] == 5
     assert document["versions"]["torch"].startswith("2.")
     assert not (finished / "run" / "lease.json").exists()
 
@@ -63,12 +64,12 @@ def test_mlflow_has_one_ended_run_with_counts_page_and_pictures(finished: Path) 
     assert experiment is not None
     [run] = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
-    assert run.data.params["limits.timeout_seconds"] == "2.0"
+    assert run.data.params["limits.timeout_seconds"] == "5.0"
     assert run.data.metrics["audit.found"] == len(IDS)
     assert run.data.metrics["total.timeout"] == 1
     assert run.data.metrics["images.done"] == len(IDS)
     names = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert names >= {"page.html", "run.json", "pictures"}
+    assert names >= {"page.html", "run.json", "pictures", "contact-sheet.png", "suspects.json"}
     pictures = client.list_artifacts(run.info.run_id, "pictures")
     assert Path(pictures[0].path).name == "worst-01.png"
 
@@ -82,9 +83,7 @@ def test_the_page_lists_the_rows(finished: Path) -> None:
 def test_a_finished_scan_run_again_does_nothing_and_succeeds(finished: Path) -> None:
     run = load_run(str(finished / "run"))
     before = {shard: Path(run.report_uri(shard)).stat().st_mtime_ns for shard in range(run.shards)}
-    job = scan_job(
-        str(finished / "archive.parquet"), finished / "run", limits=Limits(timeout_seconds=2)
-    )
+    job = scan_job(str(finished / "archive.parquet"), finished / "run", limits=LIMITS)
     assert scan(job) == 0
     after = {shard: Path(run.report_uri(shard)).stat().st_mtime_ns for shard in range(run.shards)}
     assert before == after
@@ -92,8 +91,8 @@ def test_a_finished_scan_run_again_does_nothing_and_succeeds(finished: Path) -> 
 
 def test_other_settings_in_the_same_folder_are_refused(finished: Path) -> None:
     manifest = str(finished / "archive.parquet")
-    job = scan_job(manifest, finished / "run", limits=Limits(timeout_seconds=3))
-    with pytest.raises(UserError, match=r"settings\.limits\.timeout_seconds: 2\.0 there, 3\.0 now"):
+    job = scan_job(manifest, finished / "run", limits=Limits(timeout_seconds=6))
+    with pytest.raises(UserError, match=r"settings\.limits\.timeout_seconds: 5\.0 there, 6\.0 now"):
         scan(job)
 
 
@@ -183,7 +182,7 @@ def test_the_number_of_workers_and_shards_does_not_change_answers(
         str(finished / "archive.parquet"),
         tmp_path / "run",
         shard_rows=3,
-        limits=Limits(timeout_seconds=2),
+        limits=LIMITS,
         pool={"workers": 1, "prefetch": 0},
     )
     assert scan(job) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from tests.faulty_proxy import FaultyProxy
 from tests.images import write_images
 from tests.jobs.runs import make_archive, report_rows, scan_arguments, start, statuses
 from tests.jobs.test_s3 import put_archive, tracking
+from tests.patience import PATIENCE_SECONDS, until
 from tests.s3server import S3Server
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 """How often what is drawn at random is drawn; `make faults` sets more."""
@@ -26,7 +26,7 @@ ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 
 def ended(process: subprocess.Popen[str], code: int) -> str:
     """What a job printed that ended with that exit code."""
-    out, _ = process.communicate(timeout=600)
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == code, out
     assert "Traceback" not in out
     return out
@@ -111,11 +111,7 @@ def test_a_manifest_that_changes_under_a_run_changes_nothing(tmp_path: Path) -> 
     manifest = make_archive(tmp_path, ids)
     arguments = scan_arguments(manifest, tmp_path / "run", **tracking(tmp_path))
     first = start("jobs.scan", *arguments)
-    end = time.monotonic() + 120
-    while not list((tmp_path / "run").glob("report/*.parquet")):
-        assert time.monotonic() < end
-        assert first.poll() is None
-        time.sleep(0.05)
+    until(lambda: list((tmp_path / "run").glob("report/*.parquet")), first)
     write_manifest(write_images(tmp_path / "others", ["x", "y"]), manifest)
     ended(first, 0)
     assert statuses(tmp_path / "run") == dict.fromkeys(ids, "ok")
@@ -125,8 +121,4 @@ def test_a_manifest_that_changes_under_a_run_changes_nothing(tmp_path: Path) -> 
 
 def wait_for_lease(output: Path, job: subprocess.Popen[str]) -> None:
     """Until the job holds its output."""
-    end = time.monotonic() + 120
-    while not (output / "lease.json").exists():
-        assert time.monotonic() < end
-        assert job.poll() is None
-        time.sleep(0.05)
+    until((output / "lease.json").exists, job)

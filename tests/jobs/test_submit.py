@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,14 +11,14 @@ from pathlib import Path
 import pytest
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from forensics.synth.camera import SimulatedCamera
 from tests.conftest import ROOT
 from tests.jobs.heads import BIN, ENV, running_head
-from tests.jobs.photos import manifest_of, put_bytes
+from tests.jobs.photos import camera_photos, manifest_of
 from tests.jobs.runs import make_archive, report_rows, scan_arguments, statuses
 from tests.jobs.trainings import words
+from tests.patience import PATIENCE_SECONDS, until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 Ended = subprocess.CompletedProcess[str]
 LEFT_BEHIND = (".venv/lib/large.bin", "case/photo.jpg", "demo/photo.jpg", ".env", "tests/test.py")
@@ -59,7 +58,9 @@ def submit(
     """What the command says and how it ends."""
     command = [str(BIN / "ray"), "job", "submit", "--address", head, "--working-dir", str(project)]
     command += ["--submission-id", name, "--", *entrypoint]
-    return subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        command, env=ENV, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
 
 
 def exit_code(head: str, name: str) -> int | None:
@@ -116,7 +117,7 @@ def test_a_stopped_scan_goes_on_with_the_same_command(
         first = pool.submit(submit, head, project, "first", *command)
         wait_for_a_shard(output, first)
         stopped = [str(BIN / "ray"), "job", "stop", "--address", head, "first"]
-        subprocess.run(stopped, env=ENV, check=True, capture_output=True, timeout=120)
+        subprocess.run(stopped, env=ENV, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
         first.result()
     assert client.get_job_status("first") == JobStatus.STOPPED
     committed = len(list(output.glob("report/*.parquet")))
@@ -129,19 +130,12 @@ def test_a_stopped_scan_goes_on_with_the_same_command(
 
 def wait_for_a_shard(output: Path, job: Future[Ended]) -> None:
     """Until one is committed."""
-    end = time.monotonic() + 180
-    while not list(output.glob("report/*.parquet")):
-        assert time.monotonic() < end
-        assert not job.done(), job.result().stdout
-        time.sleep(0.1)
+    until(lambda: list(output.glob("report/*.parquet")) or job.done())
+    assert not job.done(), job.result().stdout
 
 
 def test_a_training_is_submitted_the_same_way(head: str, project: Path, tmp_path: Path) -> None:
-    rows = [
-        put_bytes(tmp_path, f"{seed}-{n}", f"camera{seed}", camera.encode(camera.natural(n)))
-        for seed, camera in ((seed, SimulatedCamera(seed, 120, 160)) for seed in (1, 2))
-        for n in range(2)
-    ]
+    rows = camera_photos(tmp_path, cameras=2, each=2)
     settings = {
         "manifest": manifest_of(tmp_path, rows),
         "output": tmp_path / "networks",

@@ -35,10 +35,11 @@ from tests.jobs.photos import manifest_of, put_bytes
 from tests.jobs.runs import start
 from tests.jobs.test_camera_model import model, photos, put_model
 from tests.jobs.trainings import words
+from tests.patience import PATIENCE_SECONDS
 from tests.prnu.cameras import HEIGHT, WIDTH, fingerprint_model, photo, used
 from tests.s3server import S3Server
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.ray
 
 Captured = pytest.CaptureFixture[str]
 
@@ -146,7 +147,7 @@ def test_the_registered_model_predicts_as_the_predictor_does(
     assert mlflow.active_run() is None
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_killed_job_continues_at_the_next_epoch(
     trained: Path, fresh: tuple[Path, str], store: str
 ) -> None:
@@ -177,7 +178,7 @@ def test_models_and_checkpoints_on_s3(
     write_model(f"{models}/camera1", fingerprint_model(1))
     values = {"manifest": case[1], "models": models, "tracking.uri": store, "cameras": "camera1"}
     process = start("jobs.train_predictor", *words({**values, **TINY}))
-    out, _ = process.communicate(timeout=280)
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == OK, out
     found = CameraLibrary(models).model("camera1")
     assert found.digest == model(trained, "camera1").digest
@@ -236,7 +237,7 @@ def run(folder: Path, loop: Any, workers: int, retries: int) -> tuple[Any, list[
     return result, epochs
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_two_workers_of_which_one_fails_give_what_one_gives(
     ray_local: None, tmp_path: Path
 ) -> None:
@@ -257,7 +258,7 @@ def test_two_workers_of_which_one_fails_give_what_one_gives(
     assert [epoch["number"] for epoch in result["history"]] == [1, 2, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_worker_that_fails_again_and_again_ends_the_training(
     ray_local: None, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""TruFor's training as a job: the three phases in a row, kills, workers, bad input."""
+"""TruFor's training as a job, by its shipped files: three phases in a row, kills, bad input."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ from jobs.trufor_training.loop import numbers, train_loop
 from jobs.trufor_training.start import noiseprint_to_bytes
 from tests.jobs import trainings
 from tests.jobs.photos import manifest_of, put_bytes
+from tests.jobs.shipped import CONFIGS
 from tests.jobs.trainings import words
 from tests.train.trufor.made import TINY
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.ray
 
 SMALL: dict[str, Any] = {
     **{f"network.{name}": value for name, value in TINY.model_dump(exclude={"encoder"}).items()},
@@ -59,6 +60,11 @@ SMALL: dict[str, Any] = {
 WEIGHTS = {1: "noiseprint", 2: "trufor-localization", 3: "trufor"}
 
 
+def shipped(phase: int) -> Path:
+    """The file of settings for a CPU."""
+    return CONFIGS[f"train_trufor_{phase}_cpu"]
+
+
 def settings(folder: Path, phase: int, manifest: str, store: str, **more: Any) -> list[str]:
     output = folder / "out"
     begin = {
@@ -71,8 +77,9 @@ def settings(folder: Path, phase: int, manifest: str, store: str, **more: Any) -
     return words({**given, **SMALL, **more})
 
 
-def train(*arguments: Any, **more: Any) -> int:
-    return train_trufor(load(TrainTruForJob, None, settings(*arguments, **more)))
+def train(folder: Path, phase: int, *rest: Any, **more: Any) -> int:
+    given = settings(folder, phase, *rest, **more)
+    return train_trufor(load(TrainTruForJob, shipped(phase), given))
 
 
 def photos(folder: Path) -> list[ManifestRow]:
@@ -159,12 +166,12 @@ def test_the_registered_network_says_what_the_file_says(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_killed_job_continues_at_the_next_epoch(
     trained: Path, tmp_path: Path, store: str
 ) -> None:
     photos, work = str(trained / "manifest.parquet"), tmp_path / "out" / ".training"
-    arguments = settings(tmp_path, 1, photos, store)
+    arguments = ["--config", str(shipped(1)), *settings(tmp_path, 1, photos, store)]
     done = trainings.kill_after_an_epoch("jobs.train_trufor", arguments, work, WEIGHTS[1])
     assert not (tmp_path / "out" / "noiseprint.safetensors").exists()
     out = trainings.printed(lambda: train(tmp_path, 1, photos, store))
@@ -184,7 +191,7 @@ def fails_after_an_epoch(config: dict[str, Any]) -> Any:
     return train_loop(config)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_job_whose_workers_fail_continues_at_the_next_epoch(
     trained: Path, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

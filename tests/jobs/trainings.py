@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from jobs.entry import OK
 from tests.conftest import ROOT
 from tests.jobs.runs import cut_power, start
+from tests.patience import until
 
 _SAY = """
 import sys, mlflow, numpy as np
@@ -50,13 +50,9 @@ def kill_after_an_epoch(module: str, arguments: list[str], work: Path, training:
     ``work`` is the folder ``.training`` of the job's output.
     """
     process = start(module, *arguments)
-    end = time.monotonic() + 300
-    while not (found := list(work.rglob(f"{training}/**/checkpoint_manager_snapshot.json"))):
-        assert time.monotonic() < end
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
+    kept_epoch = f"{training}/**/checkpoint_manager_snapshot.json"
+    [snapshot] = until(lambda: list(work.rglob(kept_epoch)), process)
     cut_power(process)  # a worker left alone would finish epochs that nobody counts
-    [snapshot] = found
     [kept] = json.loads(snapshot.read_text())["checkpoint_results"]
     return int(kept["metrics"]["number"])
 

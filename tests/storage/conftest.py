@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from forensics.storage import Storage, join
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
@@ -21,4 +22,4 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def storage() -> Storage:
-    return Storage(retry_seconds=20.0)
+    return Storage(retry_seconds=PATIENCE_SECONDS)

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from forensics.storage import Storage, Unavailable
+from tests.patience import PATIENCE_SECONDS
 
 BODY = b"0123456789" * 100
 
@@ -79,7 +80,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Faulty]]:
 @pytest.mark.parametrize("key", ["truncated", "busy", "nonsense", "closed"])
 def test_bad_answers_are_repeated(faulty: type[Faulty], key: str) -> None:
     faulty.spoil = 3
-    assert Storage(retry_seconds=20.0).read(f"s3://bucket/{key}") == BODY
+    assert Storage(retry_seconds=PATIENCE_SECONDS).read(f"s3://bucket/{key}") == BODY
     assert faulty.spoil < 0
 
 

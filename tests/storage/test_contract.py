@@ -17,6 +17,7 @@ import pytest
 from forensics import storage as shared_storage
 from forensics.records import UserError
 from forensics.storage import NotFound, Storage, StorageError, TooLarge, join
+from tests.patience import PATIENCE_SECONDS
 
 ODD_NAMES = ["plain.jpg", "with space.jpg", "ümlaut 図.png", "100%25 a+b&c=d#e?f.jpg", "a'b\"c.tif"]
 
@@ -188,7 +189,7 @@ def test_child_process(storage: Storage, folder: str, method: str) -> None:
     storage.write(uri, b"from the parent")
     with multiprocessing.get_context(method).Pool(1) as pool:
         answer = pool.apply_async(_read, (storage, uri))
-        assert answer.get(timeout=60) == b"from the parent"
+        assert answer.get(timeout=PATIENCE_SECONDS) == b"from the parent"
 
 
 def test_pickle_keeps_the_settings() -> None:
