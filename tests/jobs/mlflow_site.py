@@ -71,14 +71,14 @@ def wait_for(browser: Any, script: str, *arguments: Any) -> Any:
     """What the JavaScript expression gives, as soon as it gives something."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not (found := browser.execute_script(f"return {script}", *arguments)):
-        said = browser.execute_script("return document.body.innerText")
+        said = browser.execute_script("return document.body?.innerText")
         assert time.monotonic() < end, f"{script}\n{said}"
         time.sleep(0.1)
     return found
 
 
 def wait_for_text(browser: Any, text: str) -> None:
-    wait_for(browser, "document.body.innerText.includes(arguments[0])", text)
+    wait_for(browser, "document.body?.innerText.includes(arguments[0])", text)
 
 
 def photograph(browser: Any, path: Path) -> None:

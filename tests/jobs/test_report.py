@@ -161,8 +161,8 @@ def test_a_reviewer_sees_the_page_and_mlflow(finished: Path, tmp_path: Path) -> 
 
     with chromium(tmp_path, 1440, 987) as browser:
         browser.get(Path(run.uri, "page.html").as_uri())
-        wait_for(browser, "document.querySelector('.frame img').naturalWidth > 100")
-        wait_for(browser, "document.querySelector('.row .tile img').naturalWidth > 0")
+        wait_for(browser, "document.querySelector('.frame img')?.naturalWidth > 100")
+        wait_for(browser, "document.querySelector('.row .tile img')?.naturalWidth > 0")
         text = browser.find_element("tag name", "body").text
         assert f"{len(scanned)} images scanned" in text
         for status, count in counts.items():
@@ -194,12 +194,10 @@ def test_a_reviewer_sees_the_page_and_mlflow(finished: Path, tmp_path: Path) -> 
             more = (
                 "[...document.querySelectorAll('button, a')].find(e => e.innerText == 'Show more')"
             )
-            wait_for(browser, more).click()
+            wait_for(browser, f"(more => more && (more.click(), true))({more})")
             wait_for_text(browser, f"--run {run.uri} --bundle IMAGE_ID")
-            listed = browser.execute_script(
-                "return [...document.querySelectorAll('td')].map(e => e.innerText.trim())"
-            )
-            assert first in listed
+            listed = "[...document.querySelectorAll('td')].map(e => e.innerText.trim())"
+            wait_for(browser, f"{listed}.includes(arguments[0])", first)
             assert not browser.find_elements("css selector", "img[src=x]")
             assert browser.title != "owned"
             photograph(browser, where / "mlflow-run.webp")

@@ -184,6 +184,12 @@ def saved(browser, count):
     return json.loads(new.pop().read_text())
 
 
+def reopened(browser):
+    """Whether the page, loaded again, has decisions: a browser stores when it finds the time."""
+    browser.refresh()
+    return browser.execute_script("return document.getElementById('save')?.hidden === false")
+
+
 def test_a_reviewer_decides_by_keys_and_saves_a_file(browser, tmp_path):
     decided = {"decision": "unclear", "reason": "<b>dim</b>", "reviewer": "C", "decided": "x"}
     shown = [replace(row, decision=decided if row.image_id == "id-0" else None) for row in rows()]
@@ -209,7 +215,7 @@ def test_a_reviewer_decides_by_keys_and_saves_a_file(browser, tmp_path):
     assert (second["image_id"], second["decision"]) == ("id-2", "pristine")
     assert (first["sha256"], second["reviewer"]) == ("1" * 64, "A. B.")
 
-    browser.refresh()  # nothing is lost before it is saved
+    until(lambda: reopened(browser))  # nothing is lost before it is saved
     kept = saved(browser, 2)
     assert kept["run"] == "abcdef0123"
     assert kept["decisions"][0]["reason"] == "sky 1 2 3"
