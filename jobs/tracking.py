@@ -1,4 +1,8 @@
-"""MLflow: one run per job, written by the driver alone and always ended."""
+"""MLflow: one run per job, written by the driver alone and always ended.
+
+A job needs MLflow to open its run and to register models. What it logs in between does not end it:
+that is said once, kept and tried again (`jobs.outbox`).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ import logging
 import math
 import os
 import re
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +30,19 @@ from pydantic import Field, field_serializer
 from forensics.config import Settings, flat
 from forensics.records import UserError
 from forensics.redact import redact
+from jobs.outbox import Outbox
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # half a second, of which most jobs have no use
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # not every table it creates
 logging.getLogger("alembic").setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what it raises
 
 _VALUE_CHARACTERS = 6000  # MLflow's limit for a parameter
 _TABLES = "mlflow.loggedArtifacts"  # tag by which MLflow knows which artifacts are tables
+_NAMED = 5  # of what a run lacks
+_ERRORS = (mlflow.exceptions.MlflowException, OSError)
 
 
 class TrackingSettings(Settings):
@@ -51,34 +60,45 @@ class TrackingSettings(Settings):
 
 
 class Tracker:
-    """One MLflow run, addressed by its id: no global state, so threads and tests may have many."""
+    """One MLflow run, addressed by its id: no global state, so threads and tests may have many.
 
-    def __init__(self, client: MlflowClient, run_id: str, store: str) -> None:
+    Nothing here raises because MLflow does not take something.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str, name: str, store: str) -> None:
         self.client = client
         self.run_id = run_id
+        self.name = name
         self.store = store
+        # MLflow may take numbers where the store of its artifacts takes no files
+        self._numbers, self._files = Outbox(_away, self._failed), Outbox(_away, self._failed)
+        self._warned = False
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers at a step."""
         now = _milliseconds()
         batch = [Metric(name, float(value), now, step) for name, value in values.items()]
-        self.client.log_batch(self.run_id, metrics=batch)
+        name = f"{', '.join(values)} (step {step})"
+        self._numbers.put(name, lambda: self.client.log_batch(self.run_id, metrics=batch))
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        self.client.log_batch(self.run_id, tags=[RunTag(as_name(k), v) for k, v in values.items()])
+        tags = [RunTag(as_name(k), v) for k, v in values.items()]
+        self._numbers.put(
+            f"tag {', '.join(values)}", lambda: self.client.log_batch(self.run_id, tags=tags)
+        )
 
     def text(self, content: str, path: str) -> None:
         """Store text (a page, a config) as an artifact."""
-        self.client.log_text(self.run_id, content, path)
+        self._files.put(path, lambda: self.client.log_text(self.run_id, content, path))
 
     def figure(self, figure: Figure, path: str) -> None:
         """Store a plot as an artifact."""
-        self.client.log_figure(self.run_id, figure, path)
+        self._files.put(path, lambda: self.client.log_figure(self.run_id, figure, path))
 
     def picture(self, picture: PillowImage.Image, path: str) -> None:
         """Store a picture as an artifact."""
-        self.client.log_image(self.run_id, picture, path)
+        self._files.put(path, lambda: self.client.log_image(self.run_id, picture, path))
 
     def table(self, columns: Mapping[str, list[Any]], path: str) -> None:
         """Store a table (``path`` ends in ``.json``) that MLflow can show.
@@ -87,11 +107,68 @@ class Tracker:
         is opened again has there.
         """
         rows = [[_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
-        self.text(json.dumps({"columns": list(columns), "data": rows}, default=str), path)
-        known = json.loads(self.client.get_run(self.run_id).data.tags.get(_TABLES, "[]"))
-        mark = {"path": path, "type": "table"}
-        if mark not in known:
-            self.tags({_TABLES: json.dumps([*known, mark])})
+        text = json.dumps({"columns": list(columns), "data": rows}, default=str)
+
+        def send() -> None:
+            self.client.log_text(self.run_id, text, path)
+            known = json.loads(self.client.get_run(self.run_id).data.tags.get(_TABLES, "[]"))
+            mark = {"path": path, "type": "table"}
+            if mark not in known:
+                self.client.set_tag(self.run_id, _TABLES, json.dumps([*known, mark]))
+
+        self._files.put(path, send)
+
+    def steps(self, metric: str) -> set[int]:
+        """Where a run that is opened again has this metric already; none if MLflow does not say."""
+        try:
+            history = self.client.get_metric_history(self.run_id, metric)
+        except _ERRORS as error:
+            self._failed(error)
+            return set()
+        return {point.step for point in history}
+
+    def end(self, status: str) -> None:
+        """Try once more what is not logged yet, and end the run; say what it lacks."""
+        if status != "KILLED":  # nobody waits for a job that was told to stop
+            self._numbers.flush()
+            self._files.flush()
+        ended = False
+        if not self._numbers.waiting:  # else it would be waited for twice
+            try:
+                self.client.set_terminated(self.run_id, status)
+                ended = True
+            except _ERRORS as error:
+                self._failed(error)
+        lacking = [*self._numbers.lacking, *self._files.lacking, *([] if ended else ["its end"])]
+        if lacking:
+            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            _warn(f"MLflow's run {self.name} lacks: {'; '.join(lacking[:_NAMED])}{more}")
+
+    def _failed(self, error: Exception) -> None:
+        """Say that something is not logged, the first time."""
+        if not self._warned:
+            self._warned = True
+            _warn(
+                f"MLflow at {self.store} does not take what is logged: {_reason(error)}. The job "
+                "goes on without it and tries again later, the last time at its end."
+            )
+
+
+def _away(error: Exception) -> bool:
+    """Whether another try may help: no answer, an overloaded server, a locked or full database."""
+    if isinstance(error, mlflow.exceptions.MlflowException):
+        status = int(error.get_http_status_code())
+        return status >= 500 or status == 429
+    return isinstance(error, OSError)
+
+
+def _reason(error: Exception) -> str:
+    """The first line: SQLAlchemy adds the statement and its values."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
+
+
+def _warn(text: str) -> None:
+    print(redact(f"warning: {text}"), file=sys.stderr, flush=True)
 
 
 def _cell(value: Any) -> Any:
@@ -116,40 +193,44 @@ def tracked(
     of leaving it RUNNING for ever beside a second one.
     """
     store = store_uri(tracking, output)
-    try:
+    with answering(store):
         client = MlflowClient(tracking_uri=store)
         experiment = _experiment(client, tracking.experiment or f"forensics/{job}", store)
-        run_id = _open(client, experiment, job, key)
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise _silent(store, error) from None
-    values = {as_name(k): redact(str(v))[:_VALUE_CHARACTERS] for k, v in flat(settings).items()}
-    params = [Param(k, v) for k, v in values.items()]
-    known = client.get_run(run_id).data.params
-    client.log_batch(run_id, params=[p for p in params if p.key not in known])
+        run = client.get_run(_open(client, experiment, job, key))
+        values = {as_name(k): redact(str(v))[:_VALUE_CHARACTERS] for k, v in flat(settings).items()}
+        params = [Param(k, v) for k, v in values.items() if k not in run.data.params]
+        client.log_batch(run.info.run_id, params=params)
+    tracker = Tracker(client, run.info.run_id, run.info.run_name, store)
     try:
-        yield Tracker(client, run_id, store)
+        yield tracker
     except (KeyboardInterrupt, SystemExit):
-        client.set_terminated(run_id, "KILLED")
+        tracker.end("KILLED")
         raise
     except BaseException:
-        client.set_terminated(run_id, "FAILED")
+        tracker.end("FAILED")
         raise
-    client.set_terminated(run_id, "FINISHED")
+    tracker.end("FINISHED")
+
+
+@contextmanager
+def answering(store: str, what: str = "") -> Iterator[None]:
+    """For what a job cannot do without MLflow: `UserError` where it does not answer.
+
+    ``what`` says what cannot be done.
+    """
+    try:
+        yield
+    except _ERRORS as error:
+        raise UserError(
+            redact(f"{what}MLflow at {store} does not answer: {_reason(error)}. Check tracking.uri")
+            + " or MLFLOW_TRACKING_URI."
+        ) from None
 
 
 def check_store(store: str) -> None:
     """Raise `UserError` where MLflow does not answer."""
-    try:
+    with answering(store):
         MlflowClient(tracking_uri=store).search_experiments(max_results=1)
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise _silent(store, error) from None
-
-
-def _silent(store: str, error: Exception) -> UserError:
-    return UserError(
-        redact(f"MLflow at {store} does not answer: {error}. Check tracking.uri or ")
-        + "MLFLOW_TRACKING_URI."
-    )
 
 
 def store_uri(tracking: TrackingSettings, output: str) -> str:

@@ -28,13 +28,12 @@ class Course:
         self._tracker = tracker
         self._describe = describe
         self._said = -math.inf
-        before = tracker.client.get_metric_history(tracker.run_id, f"{name}.lr")
-        self._logged = {metric.step for metric in before}  # by a job that was killed
+        self._logged = tracker.steps(f"{name}.lr")  # by a job that was killed
 
     @property
     def title(self) -> str:
         """The training's name, led by that of its job's run in MLflow."""
-        return f"{self._tracker.client.get_run(self._tracker.run_id).info.run_name}/{self.name}"
+        return f"{self._tracker.name}/{self.name}"
 
     def add(self, epoch: Epoch) -> None:
         """An epoch that just ended."""

@@ -17,7 +17,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from forensics import __version__
-from jobs.tracking import Tracker
+from jobs.tracking import Tracker, answering
 
 
 def register(
@@ -26,8 +26,15 @@ def register(
     """A new version of a model, from the tracker's run; returns its URI.
 
     ``save_to`` puts the MLflow model into ``model`` of the folder it is given; the card becomes the
-    version's tags.
+    version's tags. Raises `UserError` where MLflow does not answer.
     """
+    with answering(tracker.store, f"cannot register {name}: "):
+        return _register(tracker, name, card, save_to)
+
+
+def _register(
+    tracker: Tracker, name: str, card: Mapping[str, Any], save_to: Callable[[Path], None]
+) -> str:
     client = tracker.client
     experiment = client.get_run(tracker.run_id).info.experiment_id
     logged = client.create_logged_model(experiment, name, tracker.run_id)

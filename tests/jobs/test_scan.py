@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from pydantic import ValidationError
 
 from forensics.lease import Lease
@@ -116,6 +119,37 @@ def test_what_is_committed_is_not_done_again(tmp_path: Path) -> None:
     assert scan(job) == 0
     assert report_rows(job.output) == whole
     assert Path(run.report_uri(0)).stat().st_mtime_ns == kept
+
+
+def test_a_scan_goes_on_where_mlflow_goes_away_and_logs_all_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jobs.scan.METRIC_SECONDS", 0.0)
+    monkeypatch.setattr("jobs.scan.METRIC_SHARE", 0.0)
+    ids = [f"image{n}" for n in range(20)]
+    job = scan_job(make_archive(tmp_path, ids), tmp_path / "run")
+    log_batch, refused = MlflowClient.log_batch, 0
+
+    def away_in_the_middle(client: MlflowClient, *args: Any, **kwargs: Any) -> None:
+        nonlocal refused
+        points = [metric.key for metric in kwargs.get("metrics", ())]
+        if "images.done" in points and load_document(job.output)["state"] == "running":
+            refused += 1
+            raise MlflowException("database is locked", TEMPORARILY_UNAVAILABLE)
+        log_batch(client, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", away_in_the_middle)
+    assert scan(job) == 0
+    assert statuses(tmp_path / "run") == dict.fromkeys(ids, "ok")
+    assert refused == 1  # and then it waits
+    assert capsys.readouterr().err.count("database is locked. The job goes on") == 1
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    [experiment] = client.search_experiments(filter_string="name = 'forensics/scan'")
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["total.ok"] == 20
+    steps = {m.step for m in client.get_metric_history(run.info.run_id, "images.done")}
+    assert steps == {4, 8, 12, 16, 20}
 
 
 def test_retry_redoes_the_named_statuses_alone(

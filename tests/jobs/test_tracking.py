@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -12,6 +15,8 @@ import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from PIL import Image
 
 from forensics.config import Settings
@@ -19,6 +24,7 @@ from forensics.records import UserError
 from forensics.redact import redact
 from jobs.scan import ScanJob
 from jobs.tracking import Tracker, TrackingSettings, as_name, store_uri, tracked
+from jobs.training.models import register
 
 SECRET = "wJalrXUtnFEMI-K7MDENG"
 
@@ -136,6 +142,107 @@ def test_a_run_that_stops_is_ended(folder: Path, error: BaseException, status: s
     [run] = runs(folder)
     assert run.info.status == status
     assert run.info.end_time is not None
+
+
+class Absent:
+    """MLflow goes away in the middle of a job: nothing is taken until it is back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.away = False
+        for name in ("log_batch", "log_text", "log_figure", "set_terminated", "get_metric_history"):
+            monkeypatch.setattr(MlflowClient, name, self._unless_away(getattr(MlflowClient, name)))
+
+    def _unless_away(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if self.away:
+                raise MlflowException("database is locked\n[SQL: …]", TEMPORARILY_UNAVAILABLE)
+            return call(*args, **kwargs)
+
+        return called
+
+
+def test_what_mlflow_did_not_take_is_logged_when_the_job_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = Absent(monkeypatch)
+    with tracked("scan", Job(), TrackingSettings(), str(folder / "run")) as tracker:
+        absent.away = True
+        tracker.metrics({"done": 1}, step=1)
+        tracker.metrics({"done": 2}, step=2)
+        tracker.tags({"forensics.output": "out"})
+        tracker.text("page", "page.html")
+        assert tracker.steps("done") == set()
+        absent.away = False
+    [run] = runs(folder)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["forensics.output"] == "out"
+    assert tracker.steps("done") == {1, 2}
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: MLflow at sqlite:///{folder}/mlflow.db does not take")
+    assert "database is locked. The job goes on" in line
+
+
+@pytest.mark.parametrize("error", [None, UserError("the real one"), KeyboardInterrupt()])
+def test_a_job_ends_as_it_would_where_mlflow_stays_away(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException | None,
+) -> None:
+    absent = Absent(monkeypatch)
+    with (
+        contextlib.nullcontext() if error is None else pytest.raises(type(error)) as raised,
+        tracked("scan", Job(), TrackingSettings(), str(folder / "run")) as tracker,
+    ):
+        absent.away = True
+        for step in range(9):
+            tracker.metrics({"done": step}, step=step)
+        if error is not None:
+            raise error
+    assert raised is None or raised.value is error
+    first, last = capsys.readouterr().err.splitlines()
+    assert "does not take" in first
+    assert last.startswith("warning: MLflow's run ")
+    assert "lacks: done (step 0); done (step 1)" in last
+    assert last.endswith("and 5 more")
+
+
+def test_an_end_that_is_not_taken_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = Absent(monkeypatch)
+    with (
+        pytest.raises(UserError, match="the real one"),
+        tracked("scan", Job(), TrackingSettings(), str(folder / "run")),
+    ):
+        absent.away = True
+        raise UserError("the real one")
+    assert "lacks: its end" in capsys.readouterr().err
+
+
+def test_what_mlflow_refuses_costs_nothing_else(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracked("scan", Job(), TrackingSettings(), str(folder / "run")) as tracker:
+        tracker.metrics({"no,name": 1})
+        tracker.metrics({"done": 2})
+    [run] = runs(folder)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"done": 2}
+    assert "lacks: no,name (step 0)" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_registered_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tracked("train", Job(), TrackingSettings(), str(folder / "run")) as tracker:
+
+        def locked(*_: Any) -> None:
+            raise MlflowException("database is locked", TEMPORARILY_UNAVAILABLE)
+
+        monkeypatch.setattr(tracker.client, "create_logged_model", locked)
+        with pytest.raises(UserError, match=r"cannot register net: MLflow at .* is locked\. Check"):
+            register(tracker, "net", {}, lambda folder: None)
 
 
 def test_no_run_is_active_beside(folder: Path) -> None:
