@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from forensics.config import Settings, describe, load
 from forensics.records import UserError
 from forensics.redact import redact
-from forensics.storage import StorageError
 
 S = TypeVar("S", bound=Settings)
 
 OK, INCOMPLETE, REFUSED = 0, 1, 2
 """Exit codes: all rows answered; some are not; nothing was done because of bad input."""
 
+CONTINUES = "what is committed stays, the same command continues"
+
+
+class Unfinished(UserError):
+    """Work that had begun cannot go on now: the job ends as INCOMPLETE."""
+
+
+@contextmanager
+def begun() -> Iterator[None]:
+    """Around work that the same command continues: a `UserError` in it becomes `Unfinished`."""
+    try:
+        yield
+    except UserError as error:
+        raise Unfinished(str(error)) from None
+
 
 def run_job(job: Callable[[S], int], model: type[S], about: str | None) -> None:
     """Run ``job`` with settings from ``sys.argv`` and leave with its exit code.
 
-    ``about`` is the job's docstring. Bad input and storage errors end with their message alone; an
-    error that is a bug keeps its traceback.
+    ``about`` is the job's docstring. Bad input and storage errors (which are `UserError`s) end with
+    their message alone; an error that is a bug keeps its traceback.
     """
     arguments = sys.argv[1:]
     if "--help" in arguments or "-h" in arguments:
@@ -30,11 +45,14 @@ def run_job(job: Callable[[S], int], model: type[S], about: str | None) -> None:
         sys.exit(OK)
     try:
         sys.exit(job(settings_from(model, arguments)))
-    except (UserError, StorageError) as error:
+    except Unfinished as error:
+        print(redact(f"error: {error}\n{CONTINUES}"), file=sys.stderr)
+        sys.exit(INCOMPLETE)
+    except UserError as error:
         print(redact(f"error: {error}"), file=sys.stderr)
         sys.exit(REFUSED)
     except KeyboardInterrupt:
-        print("stopped; what is committed stays, the same command continues", file=sys.stderr)
+        print(f"stopped; {CONTINUES}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -31,7 +31,7 @@ from forensics.synth.forgeries import Kind
 from forensics.train.trufor.forge import ForgerySettings
 from jobs.cameras import say_skipped
 from jobs.cluster import PoolSettings, connected
-from jobs.entry import INCOMPLETE, OK, run_job
+from jobs.entry import INCOMPLETE, OK, begun, run_job
 from jobs.forging import Made, Order, Recipe, make_part
 from jobs.progress import Progress
 from jobs.tracking import TrackingSettings, tracked
@@ -83,18 +83,21 @@ def make_forgeries(job: MakeForgeriesJob) -> int:
             f"{job.manifest}: {len(forged)} images are not pristine (first: {forged[0]}); leave "
             "them out"
         )
-    with Lease(job.output):
+    with Lease(job.output) as lease:
         _claim(job, rows)
         with (
             tracked("make_forgeries", job, job.tracking, job.output) as tracker,
             connected(job.pool),
         ):
-            parts = _parts(job, rows)
+            with begun():
+                parts = _parts(job, rows)
             made = [row for part in parts for row in part.rows]
             skipped = [image for part in parts for image in part.skipped]
             if not made:
                 raise UserError(f"no photo could be used; the first: {skipped[0].reason}")
-            manifest.write_manifest(made, storage.join(job.output, TRUTH))
+            with begun():
+                lease.check()
+                manifest.write_manifest(made, storage.join(job.output, TRUTH))
             counts = Counter(str(row.source) for row in made)
             tracker.metrics({**counts, "skipped": len(skipped)})
     say_skipped(skipped)

@@ -7,7 +7,8 @@
     ray job submit --working-dir . -- python -m jobs.scan --config configs/scan.yaml
 
 A scan that was killed is continued by the same command. Exit code 0: every manifest row has its
-report row; 1: rows are missing, and the last lines say which; 2: bad input, nothing was done.
+report row; 1: rows are missing, and the last lines say which, or what stopped the scan; 2: bad
+input, nothing was done.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from forensics.report.build import build_review, write_review
 from forensics.run import Run, open_run, versions
 from forensics.scan import ScanSettings, build_detectors, identities
 from jobs.cluster import PoolSettings, connected
-from jobs.entry import INCOMPLETE, OK, run_job
+from jobs.entry import INCOMPLETE, OK, begun, run_job
 from jobs.meters import ScanMeter, scan_key
 from jobs.progress import Progress
 from jobs.run_page import show
@@ -86,8 +87,9 @@ def scan(job: ScanJob) -> int:
             connected(job.pool) as pool,
         ):
             tracker.tags({"forensics.output": job.output, "forensics.digest": run.digest})
-            _work(run, usable, job, units, pool, tracker, lease, calibration)
-            return _finish(run, tracker, calibration)
+            with begun():
+                _work(run, usable, job, units, pool, tracker, lease, calibration)
+                return _finish(run, tracker, lease, calibration)
 
 
 def _open(
@@ -204,10 +206,11 @@ class _Course:
         self._tracker.metrics(values, step=self._progress.done)
 
 
-def _finish(run: Run, tracker: Tracker, calibration: Calibration | None) -> int:
+def _finish(run: Run, tracker: Tracker, lease: Lease, calibration: Calibration | None) -> int:
     """Audit, record, page; the exit code says whether every row is answered."""
     result = audit(run)
     flags = count_flags(run, calibration) if calibration and not result.problem_count else None
+    lease.check()
     counts = {**result.counts(), **({"flags": flags.plain()} if flags else {})}
     run.note("complete" if result.complete else "incomplete", counts)
     tracker.metrics({"audit.rows": result.rows, "audit.found": result.found})
@@ -219,6 +222,7 @@ def _finish(run: Run, tracker: Tracker, calibration: Calibration | None) -> int:
     review = None
     if result.statuses and not result.damaged:
         review = build_review(run)
+        lease.check()
         write_review(run, review)
     lines = list(_conclusion(run, result.rows, result.found, result.statuses, flags))
     show(tracker, run, review, lines)

@@ -22,6 +22,7 @@ TEMPORARY = ".tmp-"
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _COPY_BYTES = 1 << 22
 
 
@@ -184,4 +185,6 @@ def _errors(action: str, at: Location) -> Iterator[None]:
         raise NotFound(f"{what}. Check the path.")
     if failed.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         raise AccessDenied(f"{what}. Check the owner and mode of the file and its folder.")
+    if failed.errno in _FULL:
+        raise StorageError(f"{what}. Make room on that disk and give the same command again.")
     raise StorageError(what)

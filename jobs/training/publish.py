@@ -10,6 +10,7 @@ from typing import Any
 from mlflow.models import ModelSignature
 
 from forensics import storage
+from jobs.entry import begun
 from jobs.tracking import Tracker
 from jobs.training.models import register, save_model
 
@@ -36,10 +37,11 @@ def publish(
         tags: of the registered version.
     """
     name, text = str(card["network"]), json.dumps(card, indent=1)
-    storage.write(storage.join(output, f"{name}.safetensors"), weights)
-    storage.write(storage.join(output, f"{name}.json"), text.encode())
-    tracker.text(text, f"{name}.json")
-    registered = register(
-        tracker, name, tags, lambda folder: save_model(folder, code, weights, card, signature)
-    )
+    with begun():  # trained for hours: the checkpoints stay until this is done
+        storage.write(storage.join(output, f"{name}.safetensors"), weights)
+        storage.write(storage.join(output, f"{name}.json"), text.encode())
+        tracker.text(text, f"{name}.json")
+        registered = register(
+            tracker, name, tags, lambda folder: save_model(folder, code, weights, card, signature)
+        )
     return {**card, "registered": registered}

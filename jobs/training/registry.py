@@ -9,6 +9,7 @@ import safetensors.torch
 
 from forensics import __version__
 from forensics.prnu.camera_model import WindowModel
+from jobs.entry import begun
 from jobs.tracking import Tracker
 from jobs.training.models import register, save_model, signature_of
 from jobs.training.plan import label
@@ -36,7 +37,8 @@ def register_predictor(tracker: Tracker, camera_id: str, model: WindowModel) -> 
         "images": model.images,
         "forensics": __version__,
     }
-    return register(tracker, name, card, lambda folder: save(folder, model, card))
+    with begun():  # trained for hours: its checkpoints stay until this is done
+        return register(tracker, name, card, lambda folder: save(folder, model, card))
 
 
 def save(folder: Path, model: WindowModel, card: dict[str, Any]) -> None:

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from forensics.config import Settings, fields
 from forensics.records import UserError
-from forensics.storage import AccessDenied
-from jobs.entry import INCOMPLETE, OK, REFUSED, run_job, settings_from
+from forensics.storage import AccessDenied, StorageError
+from jobs.entry import INCOMPLETE, OK, REFUSED, begun, run_job, settings_from
 from tests.conftest import ROOT
 
 Captured = pytest.CaptureFixture[str]
@@ -143,6 +143,21 @@ def test_bad_input_is_one_line_without_traceback(
     captured = capsys.readouterr()
     assert captured.err == f"error: {error}\n"
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("the worker does not start"), StorageError("cannot write /k: disk full")]
+)
+def test_work_that_had_begun_is_incomplete_and_can_go_on(
+    command: Callable[..., int], capsys: Captured, error: Exception
+) -> None:
+    def job(settings: Job) -> int:
+        with begun():
+            raise error
+
+    assert command(job, "--manifest", "m") == INCOMPLETE
+    err = capsys.readouterr().err
+    assert err == f"error: {error}\nwhat is committed stays, the same command continues\n"
 
 
 def test_secrets_are_taken_out_of_messages(

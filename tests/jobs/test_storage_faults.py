@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from forensics import storage
 from forensics.manifest import write_manifest
 from tests.faulty_proxy import FaultyProxy
 from tests.images import write_images
+from tests.jobs.mlflow_site import mlflow_ui
 from tests.jobs.runs import make_archive, report_rows, scan_arguments, start, statuses
 from tests.jobs.test_s3 import put_archive, tracking
 from tests.patience import PATIENCE_SECONDS, until
@@ -56,25 +59,55 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with little room."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small file system")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def fill(disk: Path) -> Path:
+    """Take all the room that is left; the file that holds it."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
 def test_a_full_disk_stops_the_job_and_room_lets_it_go_on(small_disk: Path, tmp_path: Path) -> None:
-    ids = [f"image{n}" for n in range(60)]
+    """MLflow's store, by default beside the output, has no room either."""
+    ids = [f"slow{n}" for n in range(60)]
     manifest = make_archive(tmp_path, ids)
-    arguments = scan_arguments(manifest, small_disk / "run", **tracking(tmp_path))
-    out = ended(start("jobs.scan", *arguments), 2)
-    assert "No space left on device" in out
-    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    arguments = scan_arguments(manifest, small_disk / "run")
+    job = start("jobs.scan", *arguments, env={"MLFLOW_TRACKING_URI": ""})
+    until(lambda: list(small_disk.glob("run/report/*.parquet")), job)
+    ballast = fill(small_disk)
+    out = ended(job, 1)
+    assert re.search(rf"error: shard \d+ was not written: cannot write {small_disk}/run/", out), out
+    assert "No space left on device. Make room on that disk and give the same command again" in out
+    assert "what is committed stays, the same command continues" in out
+    assert "lacks: " in out  # MLflow's run
     for file in small_disk.glob("run/report/*.parquet"):
         assert file.read_bytes().endswith(b"PAR1")  # what is there is whole
-    ended(start("jobs.scan", *arguments), 0)
+    ballast.unlink()
+    ended(start("jobs.scan", *arguments, env={"MLFLOW_TRACKING_URI": ""}), 0)
     assert statuses(small_disk / "run") == dict.fromkeys(ids, "ok")
     assert not list(small_disk.rglob(".tmp*"))
+
+
+def test_an_mlflow_server_that_dies_under_a_scan_costs_it_nothing(tmp_path: Path) -> None:
+    ids = [f"slow{n}" for n in range(60)]
+    manifest = make_archive(tmp_path, ids)
+    with mlflow_ui(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "mlflow.log") as address:
+        arguments = scan_arguments(manifest, tmp_path / "run", **{"tracking.uri": address})
+        impatient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+        job = start("jobs.scan", *arguments, env=impatient)
+        until(lambda: list((tmp_path / "run").glob("report/*.parquet")), job)
+    out = ended(job, 0)
+    assert out.count(f"warning: MLflow at {address} does not take") == 1
+    assert out.count(" lacks: ") == 1
+    assert statuses(tmp_path / "run") == dict.fromkeys(ids, "ok")
 
 
 @pytest.mark.parametrize("place", [0.4, 1.0])  # in a column, at the end
