@@ -13,11 +13,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from pydantic import ValidationError
 
-from forensics.lease import Lease
+from forensics.audit import Audit, audit
+from forensics.lease import Lease, LeaseLost
 from forensics.limits import Limits
 from forensics.manifest import write_manifest
 from forensics.records import Status, UserError
-from forensics.run import load_document, load_run
+from forensics.run import Run, load_document, load_run
+from jobs.entry import Unfinished
 from jobs.scan import ScanJob, scan
 from tests.images import write_images
 from tests.jobs.runs import make_archive, map_rows, report_rows, scan_job, statuses
@@ -106,6 +108,25 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         pytest.raises(UserError, match="is being written by another job"),
     ):
         scan(scan_job(manifest, tmp_path / "run"))
+
+
+def test_a_job_whose_run_was_taken_over_leaves_its_end_to_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = scan_job(make_archive(tmp_path, ["a", "b"]), tmp_path / "run")
+
+    def audited(run: Run) -> Audit:
+        monkeypatch.setattr(Lease, "check", lost)
+        return audit(run)
+
+    def lost(lease: Lease) -> None:
+        raise LeaseLost("taken over")
+
+    monkeypatch.setattr("jobs.scan.audit", audited)
+    with pytest.raises(Unfinished, match="taken over"):
+        scan(job)
+    assert load_document(job.output)["state"] == "running"
+    assert not (tmp_path / "run" / "page.html").exists()
 
 
 def test_what_is_committed_is_not_done_again(tmp_path: Path) -> None:
