@@ -29,6 +29,7 @@ class Sample:
     row_bytes: float  # of a report row with its maps, mean
     shard_bytes: float  # of a shard's files beside its rows
     peak_bytes: int  # of the worker that needed most
+    idle_bytes: int = 0  # of a worker without an image, at most
 
 
 class Amount(NamedTuple):

@@ -158,15 +158,13 @@ def open_run(
     models it works with, ``calibration`` the digest of the one that marks the rows. Raises
     `UserError` that says what differs.
     """
-    bound = digest(inputs)
     if storage.exists(storage.join(uri, "run.json")):
-        document = load_document(uri)
-        if document["digest"] != bound:
-            raise UserError(_difference(uri, document["inputs"], inputs))
+        if other := difference(uri, inputs):
+            raise UserError(other)
     else:
         document = {
             "format": FORMAT,
-            "digest": bound,
+            "digest": digest(inputs),
             "inputs": dict(inputs),
             "settings": dict(settings),
             "detectors": list(detectors),
@@ -252,7 +250,12 @@ def _write_document(uri: str, document: Mapping[str, Any]) -> None:
     storage.write(storage.join(uri, "run.json"), text.encode())
 
 
-def _difference(uri: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def difference(uri: str, new: Mapping[str, Any]) -> str | None:
+    """Why the run in that folder cannot be continued with these inputs; None where it can."""
+    document = load_document(uri)
+    if document["digest"] == digest(new):
+        return None
+    old = document["inputs"]
     names = sorted(n for n in old.keys() | new.keys() if old.get(n) != new.get(n))
     lines = [f"  {name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names]
     return "\n".join(

@@ -89,6 +89,11 @@ class SupervisedScanner:
         return 0 if self._child is None else self._child.peak_bytes()
 
     @property
+    def idle_bytes(self) -> int:
+        """What the child held before its first image; 0 as above."""
+        return 0 if self._child is None else self._child.idle_bytes
+
+    @property
     def ahead(self) -> int:
         """Images whose bytes the child holds already, beside the one at work."""
         return 0 if self._child is None else self._child.ahead
@@ -170,7 +175,7 @@ class _Child:
         if reply[0] == "refused":
             self.kill()
             raise UserError(reply[1])
-        self._idle_bytes = self._rss()
+        self.idle_bytes = self._rss()
 
     def answer(self, rows: Sequence[tuple[int, ManifestRow]]) -> Answer | _Death:
         """Answer to the first of the rows; the others are sent ahead so that their fetch starts."""
@@ -197,7 +202,7 @@ class _Child:
                         f"took longer than {limit:g} s and was stopped "
                         "(setting limits.timeout_seconds)",
                     )
-                if self._rss() - self._idle_bytes > self._limits.memory_gib * GIB:
+                if self._rss() - self.idle_bytes > self._limits.memory_gib * GIB:
                     return _Death(
                         Status.FAILED,
                         f"needed more than {self._limits.memory_gib:g} GiB of working memory "

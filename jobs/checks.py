@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from forensics import storage
+from forensics import lease, storage
 from forensics.decode import probe
 from forensics.detectors import Detector
 from forensics.limits import GIB, Limits
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, Unreadable
 from forensics.redact import redact
-from forensics.run import load_document, load_run
+from forensics.run import difference, load_document, load_run
 from jobs.tracking import check_store
 
 
@@ -43,7 +44,7 @@ Found = tuple[State, str]
 
 
 def output(uri: str) -> Found:
-    """The folder takes files and gives them back; what lies in it already."""
+    """The folder takes files and gives them back, and no other job writes to it."""
     place, content = storage.join(uri, f".doctor-{secrets.token_hex(4)}"), secrets.token_bytes(64)
     storage.write(place, content)
     try:
@@ -51,14 +52,23 @@ def output(uri: str) -> Found:
             return State.BAD, f"{uri} gives back something else than was written"
     finally:
         storage.delete(place)
+    if why := lease.refused(uri):
+        return State.BAD, why
+    return State.OK, f"{uri} can be written, and no other job is at work there"
+
+
+def run(uri: str, inputs: Mapping[str, Any]) -> Found:
+    """Whether a run that lies there is the one of these inputs."""
     if not storage.exists(storage.join(uri, "run.json")):
-        return State.OK, f"{uri} can be written; no run is in it"
-    run, document = load_run(uri), load_document(uri)
-    done = len(run.committed())
+        return State.OK, f"none in {uri} yet"
+    if other := difference(uri, inputs):
+        return State.BAD, other
+    found, document = load_run(uri), load_document(uri)
+    done = len(found.committed())
     return (
         State.OK,
-        f"{uri} can be written; holds a run ({document['state']}, {done} of {run.shards} shards "
-        "done) that the scan continues if settings, code and models are the same",
+        f"{uri} holds this run ({document['state']}, {done} of {found.shards} shards done); the "
+        "scan continues it",
     )
 
 
@@ -87,31 +97,56 @@ def device(wanted: str, cluster_gpus: float, names: Sequence[str]) -> Found:
     return State.OK, "no GPU, and none is needed"
 
 
-def largest(rows: Iterable[ManifestRow], detectors: Sequence[Detector], limits: Limits) -> Found:
-    """Whether the largest image fits the limits of a worker."""
+def largest(
+    rows: Iterable[ManifestRow], detectors: Sequence[Detector], limits: Limits, complete: bool
+) -> tuple[float, Found]:
+    """Bytes that an image may need at most, and whether the largest fits the limits of a worker.
+
+    ``complete`` says whether the manifest names the size of every file, so that the largest are
+    among the rows.
+    """
     sizes = [size for row in rows if (size := _size(row)) is not None]
     if not sizes:
-        return State.WARNING, "no image could be measured"
+        return 0.0, (State.WARNING, "no image could be measured")
     height, width = max(sizes, key=lambda size: size[0] * size[1])
     needs = {d.name: d.bytes_needed(height, width) / GIB for d in detectors}
     name = max(needs, key=lambda n: needs[n])
+    needed = min(needs[name], limits.memory_gib) * GIB
     text = f"{width}x{height} is the largest found; {name} needs {needs[name]:.1f} GiB for it"
     if height * width > limits.max_megapixels * 1e6:
-        return State.WARNING, f"{text}; it is above limits.max_megapixels and will be `unreadable`"
-    if needs[name] > limits.memory_gib:
-        return (
-            State.WARNING,
-            f"{text}, more than limits.memory_gib ({limits.memory_gib:g}): such images will be "
-            "`failed`. Raise the limit, with fewer workers if memory is short.",
+        text += "; it is above limits.max_megapixels and will be `unreadable`"
+    elif needs[name] > limits.memory_gib:
+        text += (
+            f", more than limits.memory_gib ({limits.memory_gib:g}): such images will be `failed`. "
+            "Raise the limit, with fewer workers if memory is short"
         )
-    return State.OK, text
+    elif complete:
+        return needed, (State.OK, text)
+    if not complete:
+        text += (
+            "; the manifest does not say the size of every file, so there may be larger images "
+            "(jobs.ingest writes sizes)"
+        )
+    return needed, (State.WARNING, text)
 
 
-def memory(worker_bytes: float, workers: int, have_bytes: float) -> Found:
-    """Whether the workers together fit the memory that Ray knows of."""
-    need = worker_bytes * workers / GIB
-    text = f"{workers} workers hold up to {need:.1f} GiB; the cluster has {have_bytes / GIB:.1f}"
-    if need > have_bytes / GIB:
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster."""
+
+    memory_bytes: float
+    workers: int  # that it has CPUs and GPUs for
+
+
+def memory(worker_bytes: float, workers: int, nodes: Sequence[Node]) -> Found:
+    """Whether the workers that one node may get fit its memory."""
+    used = [(node, min(node.workers, workers) * worker_bytes) for node in nodes if node.workers]
+    node, need = min(used, key=lambda pair: pair[0].memory_bytes - pair[1])
+    text = (
+        f"a worker holds up to {worker_bytes / GIB:.1f} GiB, the {min(node.workers, workers)} of a "
+        f"node {need / GIB:.1f}; it has {node.memory_bytes / GIB:.1f}"
+    )
+    if need > node.memory_bytes:
         return State.WARNING, f"{text}: set pool.workers lower, or workers will be killed"
     return State.OK, text
 

@@ -1,4 +1,4 @@
-"""Look before a scan: is everything there, and what will it take? Nothing of it is kept.
+"""Look before a scan: is everything there, and what will it take?
 
     python -m jobs.doctor --config configs/scan.yaml --manifest case/archive.parquet
     python -m jobs.doctor --config configs/scan.yaml --manifest case/archive.parquet --sample 200
@@ -8,6 +8,10 @@ Takes the settings of ``jobs.scan``. Checks manifest, output, weights, camera mo
 and memory, then examines some images, drawn at random, on the pool that would scan them all, and
 writes a bill: hours, GPU-hours, bytes, memory, flags, each with its 95 % interval. Exit code 0: the
 scan can start; 1: something is in its way, and a line marked BAD says what; 2: bad settings.
+
+What it examines is not kept. Weights that are named ``models:/`` are: they stay in ``weights/`` of
+the output, where the scan looks for them; so is an empty ``mlflow.db`` where MLflow has no other
+store yet.
 """
 
 from __future__ import annotations
@@ -25,16 +29,16 @@ from forensics.calibration.record import Calibration, load_calibration
 from forensics.detectors import Detector, columns
 from forensics.forecast import Amount, Forecast, Sample, forecast
 from forensics.limits import GIB
-from forensics.manifest import Drawn, Freezer, draw
+from forensics.manifest import Drawn, Freezer, Frozen, draw
 from forensics.records import UserError
-from forensics.scan import ScanSettings, build_detectors
+from forensics.scan import ScanSettings, build_detectors, identities
 from forensics.schema import report_schema
 from jobs import checks
 from jobs.checks import Check, State
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.probe import probe
-from jobs.scan import ScanJob
+from jobs.scan import ScanJob, run_inputs, scan_settings
 from jobs.tracking import store_uri
 from jobs.weights import resolved
 
@@ -51,21 +55,25 @@ class DoctorJob(ScanJob):
 def doctor(job: DoctorJob) -> int:
     """Check, forecast, say; returns the exit code."""
     said = _Said()
-    drawn = said.given("manifest", lambda: _manifest(job))
+    found = said.given("manifest", lambda: _manifest(job))
     said.look("output", lambda: checks.output(job.output))
     store = store_uri(job.tracking, job.output)
     said.look("tracking", lambda: checks.tracking(store))
     if job.camera_models is not None:
         said.look("cameras", lambda: checks.cameras(str(job.camera_models)))
-    settings = ScanSettings(**{name: getattr(job, name) for name in ScanSettings.model_fields})
-    usable = said.given("weights", lambda: _weights(settings, store, job.output))
+    usable = said.given("weights", lambda: _weights(scan_settings(job), store, job.output))
     detectors = said.given("detectors", lambda: _detectors(usable)) if usable else None
     calibration = said.given("flags", lambda: _calibration(job)) if job.calibration else None
-    if drawn and detectors:
+    needed = None
+    if found and detectors:
+        drawn, frozen = found
         rows = (*drawn.largest, *drawn.sample)
-        said.look("images", lambda: checks.largest(rows, detectors, job.limits))
-    if drawn and usable and not said.bad:
-        said.given("pool", lambda: _examine(job, usable, drawn, calibration, said))
+        complete = drawn.size is not None
+        needed = said.given("images", lambda: checks.largest(rows, detectors, job.limits, complete))
+        if calibration or not job.calibration:
+            said.look("run", lambda: _run(job, frozen, detectors, calibration))
+    if found and usable and needed is not None and not said.bad:
+        said.given("pool", lambda: _examine(job, usable, found[0], needed, calibration, said))
     print("not ready: see the lines marked BAD" if said.bad else "ready: jobs.scan can start")
     return INCOMPLETE if said.bad else OK
 
@@ -92,17 +100,17 @@ class _Said:
         return value
 
 
-def _manifest(job: DoctorJob) -> tuple[Drawn, checks.Found]:
+def _manifest(job: DoctorJob) -> tuple[tuple[Drawn, Frozen], checks.Found]:
     with Freezer(job.manifest, job.shard_rows, job.limit) as freezer:  # checks every row
-        ignored = freezer.frozen.ignored
+        frozen = freezer.frozen
     drawn = draw(job.manifest, job.sample, job.seed, job.limit)
     if not drawn.rows:
         raise UserError(f"{job.manifest} lists no image")
     size = "sizes unknown" if drawn.size is None else f"{drawn.size / 1e9:.3g} GB"
     text = f"{drawn.rows:,} images, {size}, every image_id once"
-    if ignored:
-        return drawn, (State.WARNING, f"{text}; columns ignored: {', '.join(ignored)}")
-    return drawn, (State.OK, text)
+    if frozen.ignored:
+        text += f"; columns ignored: {', '.join(frozen.ignored)}"
+    return (drawn, frozen), (State.WARNING if frozen.ignored else State.OK, text)
 
 
 def _weights(settings: ScanSettings, store: str, output: str) -> tuple[ScanSettings, checks.Found]:
@@ -119,25 +127,33 @@ def _detectors(settings: ScanSettings) -> tuple[list[Detector], checks.Found]:
 def _calibration(job: DoctorJob) -> tuple[Calibration, checks.Found]:
     calibration = load_calibration(str(job.calibration))
     names = ", ".join(calibration.detectors)
-    return calibration, (State.OK, f"a calibration for {names} (the scan checks what it is for)")
+    return calibration, (State.OK, f"a calibration for {names}")
+
+
+def _run(
+    job: DoctorJob, frozen: Frozen, detectors: Sequence[Detector], calibration: Calibration | None
+) -> checks.Found:
+    """A run in the output, and the calibration, are of the same inputs as this scan."""
+    return checks.run(job.output, run_inputs(job, frozen, identities(detectors), calibration))
 
 
 def _examine(
     job: DoctorJob,
     settings: ScanSettings,
     drawn: Drawn,
+    needed: float,
     calibration: Calibration | None,
     said: _Said,
 ) -> tuple[None, checks.Found]:
-    """The bill, by the pool that would scan."""
+    """The bill, by the pool that would scan. ``needed``: bytes of the largest image."""
     report = report_schema(columns(job.detectors), calibrated=calibration is not None)
     with connected(job.pool) as pool:
         have = ray.cluster_resources()
         said.look("device", lambda: checks.device(job.device, have.get("GPU", 0), job.detectors))
         text, prefetch = settings.model_dump_json(), job.pool.prefetch
         sample = probe(drawn.sample, text, job.limits, report, pool, prefetch)
-        room = have.get("memory", 0) + have.get("object_store_memory", 0)
-        said.look("memory", lambda: checks.memory(sample.peak_bytes, pool.workers, room))
+        most = max(sample.peak_bytes, sample.idle_bytes + needed)
+        said.look("memory", lambda: checks.memory(most, pool.workers, list(_nodes(pool))))
     if calibration is not None:
         marked = [calibration.marked(record) for record in sample.records]
         sample = replace(sample, records=marked)
@@ -155,6 +171,18 @@ def _examine(
     for line in _lines(bill, drawn, sample, pool):
         print(line)
     return None, (State.OK, f"{pool.workers} workers, {pool.gpus_per_worker:g} GPUs each")
+
+
+def _nodes(pool: Pool) -> Iterator[checks.Node]:
+    """The machines of the cluster."""
+    for node in ray.nodes():
+        if node["Alive"]:
+            have = node["Resources"]
+            fit = have.get("CPU", 0) / pool.cpus_per_worker
+            if pool.gpus_per_worker:
+                fit = min(fit, have.get("GPU", 0) / pool.gpus_per_worker)
+            room = have.get("memory", 0) + have.get("object_store_memory", 0)
+            yield checks.Node(room, int(fit))
 
 
 def _lines(bill: Forecast, drawn: Drawn, sample: Sample, pool: Pool) -> Iterator[str]:

@@ -30,6 +30,7 @@ class _Probed:
     all_bytes: int  # of a shard's files with all these rows
     one_bytes: int  # with the first alone
     peak_bytes: int
+    idle_bytes: int
 
 
 def probe(
@@ -69,6 +70,7 @@ def probe(
         row_bytes,
         max(one_bytes - row_bytes, 0.0),
         max(one.peak_bytes for one in found),
+        max(one.idle_bytes for one in found),
     )
 
 
@@ -78,6 +80,7 @@ def _work(
     with SupervisedScanner(settings, limits, prefetch) as scanner:
         start = time.perf_counter()
         scanner.start()
+        idle_bytes = scanner.idle_bytes
         clock = [time.perf_counter()]
         answers = []
         for answer in scanner.answers(list(enumerate(rows))):
@@ -90,6 +93,7 @@ def _work(
             _written(answers, report),
             _written(answers[:1], report),
             scanner.peak_bytes,
+            idle_bytes,
         )
 
 

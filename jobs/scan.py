@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -28,7 +28,7 @@ from forensics.calibration.record import Calibration, load_calibration
 from forensics.calibration.tally import Flags, count_flags
 from forensics.config import digest, flat
 from forensics.lease import Lease
-from forensics.manifest import Freezer
+from forensics.manifest import Freezer, Frozen
 from forensics.records import Status
 from forensics.report.build import build_review, write_review
 from forensics.run import Run, open_run, versions
@@ -72,13 +72,13 @@ class ScanJob(ScanSettings):
 
 def scan(job: ScanJob) -> int:
     """Run the scan; returns the exit code."""
-    settings = ScanSettings(**{name: getattr(job, name) for name in ScanSettings.model_fields})
+    settings = scan_settings(job)
     store = store_uri(job.tracking, job.output)
     usable = resolved(settings, store, storage.join(job.output, "weights"))
     detectors = build_detectors(usable, torch.device("cpu"))
     calibration = load_calibration(job.calibration) if job.calibration else None
     with Lease(job.output) as lease:
-        run = _open(job, settings, identities(detectors), calibration)
+        run = _open(job, identities(detectors), calibration)
         del detectors
         units = _units(run, job.retry)
         key = scan_key(run.digest, job.output)
@@ -92,38 +92,52 @@ def scan(job: ScanJob) -> int:
                 return _finish(run, tracker, lease, calibration)
 
 
-def _open(
-    job: ScanJob,
-    settings: ScanSettings,
-    identity: dict[str, Any],
-    calibration: Calibration | None,
-) -> Run:
+def scan_settings(job: ScanJob) -> ScanSettings:
+    """What of the job its answers depend on."""
+    return ScanSettings(**{name: getattr(job, name) for name in ScanSettings.model_fields})
+
+
+def run_inputs(
+    job: ScanJob, frozen: Frozen, identity: Mapping[str, Any], calibration: Calibration | None
+) -> dict[str, Any]:
+    """What the run's answers depend on, by dotted name: what binds it to its folder.
+
+    ``identity`` is that of the detectors by name. Raises `UserError` for a calibration that does
+    not hold for these.
+    """
+    inputs = {
+        "manifest": frozen.digest,
+        "shard_rows": job.shard_rows,
+        **{f"detectors.{name}": digest(known) for name, known in identity.items()},
+        **{f"versions.{name}": version for name, version in versions().items()},
+        **{
+            f"settings.{name}": value
+            for name, value in flat(scan_settings(job)).items()
+            if name != "camera_models"  # its content is in the detectors' identity
+        },
+    }
+    if calibration is not None:
+        calibration.check(inputs)
+        inputs["calibration"] = calibration.digest
+    return inputs
+
+
+def _open(job: ScanJob, identity: Mapping[str, Any], calibration: Calibration | None) -> Run:
     """Begin or continue the run in the output folder; manifest and calibration are kept in it."""
     with Freezer(job.manifest, job.shard_rows, job.limit) as freezer:
         frozen = freezer.frozen
         for name in frozen.ignored:
             print(f"note: the manifest's column {name!r} means nothing here and is ignored")
-        inputs = {
-            "manifest": frozen.digest,
-            "shard_rows": job.shard_rows,
-            **{f"detectors.{name}": digest(known) for name, known in identity.items()},
-            **{f"versions.{name}": version for name, version in versions().items()},
-            **{
-                f"settings.{name}": value
-                for name, value in flat(settings).items()
-                if name != "camera_models"  # its content is in the detectors' identity
-            },
-        }
-        if calibration is not None:
-            calibration.check(inputs)
-            if lacking := [name for name in identity if name not in calibration.detectors]:
-                print(f"note: the calibration has no scores of {', '.join(lacking)}: flags nothing")
-            inputs["calibration"] = calibration.digest
+        inputs = run_inputs(job, frozen, identity, calibration)
+        if calibration is not None and (
+            lacking := [name for name in identity if name not in calibration.detectors]
+        ):
+            print(f"note: the calibration has no scores of {', '.join(lacking)}: flags nothing")
         run = open_run(
             job.output,
             inputs=inputs,
             settings=job.model_dump(mode="json"),
-            detectors=settings.detectors,
+            detectors=job.detectors,
             rows=frozen.rows,
             shards=frozen.shards,
             shard_rows=job.shard_rows,

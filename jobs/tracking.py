@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # not every table it creates
 logging.getLogger("alembic").setLevel(logging.WARNING)
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what it raises
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it raises them, too
 
 _VALUE_CHARACTERS = 6000  # MLflow's limit for a parameter
 _TABLES = "mlflow.loggedArtifacts"  # tag by which MLflow knows which artifacts are tables

@@ -7,11 +7,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from forensics.calibration.build import calibrate, collect
 from forensics.config import load
 from forensics.manifest import write_manifest
-from forensics.records import ManifestRow
+from forensics.records import ManifestRow, UserError
 from jobs.doctor import DoctorJob, doctor
 from jobs.scan import ScanJob, scan
+from tests.calibration.runs import pristine, scored_run
 from tests.images import write_images
 from tests.jobs.runs import make_archive, scan_arguments, statuses
 from tests.jobs.trainings import printed
@@ -77,6 +79,37 @@ def test_every_fault_is_found_before_anything_starts(tmp_path: Path) -> None:
     assert bad >= {"output", "cameras", "detectors"}
     assert "bill" not in lines
     assert lines["not"] == ["ready: see the lines marked BAD"]
+
+
+def test_where_the_scan_refuses_so_does_the_doctor(tmp_path: Path) -> None:
+    """The run in the output and the calibration are of other settings."""
+    manifest, output = make_archive(tmp_path, ["a", "b"]), tmp_path / "run"
+    begun = load(ScanJob, None, arguments(manifest, output))
+    assert scan(begun) == 0
+    pristine_run = scored_run(tmp_path / "pristine", pristine([0.1, 0.2, 0.3]))
+    text = calibrate(pristine_run, collect(pristine_run), 0.5).model_dump_json()
+    other = tmp_path / "calibration.json"
+    other.write_text(text)
+    for changes, words in (
+        ({"limits.timeout_seconds": "7"}, "settings.limits.timeout_seconds: 900.0 there, 7.0 now"),
+        (
+            {"calibration": str(other)},
+            "detectors.saboteur: 'weights-1' then",
+        ),
+    ):
+        output_of_both = capture(manifest, output, changes)
+        assert words in output_of_both
+        assert "not ready" in output_of_both
+        with pytest.raises(UserError) as refused:
+            scan(load(ScanJob, None, arguments(manifest, output, **changes)))
+        assert words in str(refused.value)
+    lines = said(manifest, output)
+    assert any("(complete, 1 of 1 shards done)" in line for line in lines["ok"])
+
+
+def capture(manifest: str, output: Path, changes: dict[str, str]) -> str:
+    job = load(DoctorJob, None, arguments(manifest, output, **changes))
+    return printed(lambda: doctor(job), 1)
 
 
 def test_a_manifest_with_a_fault_is_said(tmp_path: Path) -> None:

@@ -211,12 +211,11 @@ def test_an_end_that_is_not_taken_is_said(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     absent = Absent(monkeypatch)
-    with (
-        pytest.raises(UserError, match="the real one"),
-        tracked("scan", Job(), TrackingSettings(), str(folder / "run")),
-    ):
-        absent.away = True
-        raise UserError("the real one")
+    job = tracked("scan", Job(), TrackingSettings(), str(folder / "run"))
+    job.__enter__()
+    absent.away = True
+    error = UserError("the real one")
+    assert not job.__exit__(UserError, error, None)
     assert "lacks: its end" in capsys.readouterr().err
 
 
