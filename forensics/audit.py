@@ -24,7 +24,7 @@ class Audit:
     statuses: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)  # the first few, in words
     problem_count: int = 0
-    damaged: int = 0  # shards whose report cannot be read
+    damaged: int = 0  # shards whose report cannot be read, or whose maps are missing
 
     @property
     def complete(self) -> bool:
@@ -42,15 +42,17 @@ class Audit:
 def audit(run: Run) -> Audit:
     """Compare every committed shard with the manifest, row by row, in bounded memory.
 
-    Reports are read whole, so that one that was damaged on its disk is found wherever that is.
+    Reports are read whole, so that one that was damaged on its disk is found wherever that is. Of
+    the maps that they name, only whether they are there is looked at.
     """
     result = Audit(run.rows)
     committed = run.committed()
+    stored = run.stored_maps()
     with ThreadPoolExecutor(READERS) as pool:
         reader = ShardReader(run.manifest_uri, run.shard_rows)
         for start in range(0, run.shards, 256):
             shards = range(start, min(start + 256, run.shards))
-            tables = pool.map(lambda shard: _columns(run, shard, committed), shards)
+            tables = pool.map(lambda shard: _columns(run, shard, committed, stored), shards)
             for shard, outcome in zip(shards, tables, strict=True):
                 result.damaged += isinstance(outcome, str) and shard in committed
                 _compare(result, run, shard, reader.ids(shard), outcome)
@@ -68,13 +70,18 @@ def rows_with_status(run: Run, statuses: set[str]) -> Iterator[tuple[int, list[i
             yield shard, rows
 
 
-def _columns(run: Run, shard: int, committed: set[int]) -> tuple[list[str], list[str]] | str:
+def _columns(
+    run: Run, shard: int, committed: set[int], stored: set[str]
+) -> tuple[list[str], list[str]] | str:
     if shard not in committed:
         return f"shard {shard} is not committed"
     try:
-        table = run.report(shard).select(["image_id", "status"]).to_pydict()
+        report = run.report(shard)
     except UserError as error:
         return str(error)
+    if missing := run.maps_missing(shard, report, stored):
+        return str(missing)
+    table = report.select(["image_id", "status"]).to_pydict()
     return table["image_id"], table["status"]
 
 

@@ -4,7 +4,7 @@ run.json                      inputs, digest, settings, versions, counts
 manifest.parquet              the manifest as it was when the run began
 calibration.json              thresholds that images are flagged by, if the scan was given any
 report/shard-00000000.parquet one row per image; its presence means the shard is done
-maps/shard-00000000.parquet   pictures of the shard, written before its report
+maps/shard-00000000-*.parquet pictures of the shard, named by their content; the report names them
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,11 +28,12 @@ from forensics import schema, storage
 from forensics.config import digest
 from forensics.records import UserError
 
-FORMAT = 1
+FORMAT = 2
 READERS = 8
 """Threads that read reports; each mostly waits for storage."""
 
 _SHARD = re.compile(r"shard-(\d{8})\.parquet$")
+_MAPS = b"maps"  # where a report has the SHA-256 of its maps' file
 _LIBRARIES = ("torch", "numpy", "pillow", "pyarrow", "scikit-image", "scikit-learn")
 
 
@@ -71,7 +72,11 @@ class Run:
         return storage.join(self.uri, "report", f"shard-{shard:08d}.parquet")
 
     def maps_uri(self, shard: int) -> str:
-        return storage.join(self.uri, "maps", f"shard-{shard:08d}.parquet")
+        """File of the maps that belong to the report of a committed shard."""
+        return self._maps_at(shard, _maps_digest(self.report(shard, ["row"])))
+
+    def _maps_at(self, shard: int, sha256: str) -> str:
+        return storage.join(self.uri, "maps", _maps_name(shard, sha256))
 
     def rows_of(self, shard: int) -> range:
         """Positions in the manifest of a shard's rows."""
@@ -83,18 +88,37 @@ class Run:
         names = (entry.uri for entry in storage.list(storage.join(self.uri, "report")))
         return {int(match[1]) for name in names if (match := _SHARD.search(name))}
 
+    def stored_maps(self) -> set[str]:
+        """Names of all files of maps, by a listing."""
+        return {entry.name for entry in storage.list(storage.join(self.uri, "maps"))}
+
     def commit(
         self,
         shard: int,
         records: Sequence[Mapping[str, Any]],
         maps: Sequence[Mapping[str, Any]],
+        *,
+        again: bool = False,
     ) -> int:
-        """Write a shard: maps first, report last. Returns the bytes written."""
-        about = {**self.schema.metadata, b"run": self.digest.encode(), b"shard": b"%d" % shard}
+        """Write a shard: maps first, report last. Returns the bytes written.
+
+        ``again``: in place of the committed one, whose maps stay until the new report is there.
+        """
         map_bytes = schema.to_parquet(maps, schema.MAPS)
+        sha256 = hashlib.sha256(map_bytes).hexdigest()
+        about = {
+            **self.schema.metadata,
+            b"run": self.digest.encode(),
+            b"shard": b"%d" % shard,
+            _MAPS: sha256.encode(),
+        }
         report_bytes = schema.to_parquet(records, self.schema.with_metadata(about))
-        storage.write(self.maps_uri(shard), map_bytes)
+        before = self.maps_uri(shard) if again else None
+        uri = self._maps_at(shard, sha256)
+        storage.write(uri, map_bytes)
         storage.write(self.report_uri(shard), report_bytes)
+        if before is not None and before != uri:
+            storage.delete(before)
         return len(map_bytes) + len(report_bytes)
 
     def report(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
@@ -102,15 +126,16 @@ class Run:
 
         Read whole, without ``columns``, it must be of this run and of that shard, too.
         """
-        table = _table(self.report_uri(shard), self.report_uri(shard), columns)
+        uri = self.report_uri(shard)
+        table = _table(uri, uri, storage.read(uri), columns)
         about = table.schema.metadata or {}
         whole = columns is None
         if whole and not (
             table.schema.equals(self.schema)
             and about.get(b"run") == self.digest.encode()
             and about.get(b"shard") == b"%d" % shard
+            and _MAPS in about
         ):
-            uri = self.report_uri(shard)
             raise _damaged(uri, uri, "it is not what this run wrote there")
         return table
 
@@ -128,10 +153,22 @@ class Run:
 
     def maps(self, shard: int) -> pa.Table:
         """Map rows of a committed shard. Raises `UserError` if the file is damaged or missing."""
+        sha256 = _maps_digest(self.report(shard, ["row"]))
+        uri, report_uri = self._maps_at(shard, sha256), self.report_uri(shard)
         try:
-            return _table(self.maps_uri(shard), self.report_uri(shard))
+            data = storage.read(uri)
         except storage.NotFound:
-            raise _damaged(self.maps_uri(shard), self.report_uri(shard), "it is missing") from None
+            raise _damaged(uri, report_uri, "it is missing") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise _damaged(uri, report_uri, "its SHA-256 is not what the report says")
+        return _table(uri, report_uri, data)
+
+    def maps_missing(self, shard: int, report: pa.Table, stored: Set[str]) -> UserError | None:
+        """What to say where the maps of a report, read whole, are not among those ``stored``."""
+        sha256 = _maps_digest(report)
+        if _maps_name(shard, sha256) in stored:
+            return None
+        return _damaged(self._maps_at(shard, sha256), self.report_uri(shard), "it is missing")
 
     def note(self, state: str, counts: Mapping[str, Any]) -> None:
         """Record how far the run is: ``running``, ``complete`` or ``incomplete``."""
@@ -229,9 +266,20 @@ def source_digest() -> str:
     return total.hexdigest()[:16]
 
 
-def _table(uri: str, report_uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+def _maps_digest(report: pa.Table) -> str:
+    """SHA-256 (hex) of the file of maps that a report names."""
+    return (report.schema.metadata or {}).get(_MAPS, b"").decode("ascii", "replace")
+
+
+def _maps_name(shard: int, sha256: str) -> str:
+    return f"shard-{shard:08d}-{sha256[:16]}.parquet"
+
+
+def _table(
+    uri: str, report_uri: str, data: bytes, columns: Sequence[str] | None = None
+) -> pa.Table:
     try:
-        return schema.from_parquet(storage.read(uri), columns)
+        return schema.from_parquet(data, columns)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(uri, report_uri, str(error)) from None
 

@@ -107,7 +107,7 @@ class ShardActor:
         if only:
             records, maps = _merge(self._run, shard, records, maps)
         start = time.perf_counter()
-        output_bytes = self._run.commit(shard, records, maps)
+        output_bytes = self._run.commit(shard, records, maps, again=bool(only))
         self._meter.wrote(time.perf_counter() - start)
         return {**done, "output_bytes": output_bytes}
 

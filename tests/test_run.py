@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from forensics import storage
 from forensics.audit import audit, rows_with_status
 from forensics.manifest import freeze, write_manifest
 from forensics.records import Finding, ManifestRow, Map, ReportRow, Status, UserError
@@ -159,9 +161,49 @@ def test_of_maps_that_cannot_be_read_the_report_is_to_be_deleted(
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"maps/.*1\.parquet is damaged") as error:
+    with pytest.raises(UserError, match=r"maps/.*00001-\w{16}\.parquet is damaged") as error:
         run.maps(1)
     assert f"Delete {run.report_uri(1)} and run" in str(error.value)
+
+
+def test_the_audit_misses_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = replace(begin(tmp_path), uri="run")
+    for shard in range(3):
+        commit(run, shard)
+    assert audit(run).complete
+    path = Path(run.maps_uri(1))
+    path.unlink()
+    result = audit(run)
+    assert (result.found, result.damaged) == (6, 1)
+    assert any(path.name in p and f"Delete {run.report_uri(1)}" in p for p in result.problems)
+
+
+def test_a_kill_between_maps_and_report_of_a_redone_shard_leaves_the_old_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(tmp_path)
+    commit(run, 0, status=Status.FAILED)
+    rows, maps, old = run.report(0), run.maps(0), Path(run.maps_uri(0))
+    records = [report_record(n, report(n)) for n in run.rows_of(0)]
+    fewer = map_records(report(0))
+    write = storage.write
+
+    def killed_before_the_report(uri: str, data: bytes) -> None:
+        if uri == run.report_uri(0):
+            raise KeyboardInterrupt
+        write(uri, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write", killed_before_the_report)
+        with pytest.raises(KeyboardInterrupt):
+            run.commit(0, records, fewer, again=True)
+    assert len(list(old.parent.iterdir())) == 2  # the new maps are nobody's
+    assert run.report(0).equals(rows)
+    assert run.maps(0).equals(maps)
+    run.commit(0, records, fewer, again=True)
+    assert run.maps(0).num_rows == len(fewer) < maps.num_rows
+    assert list(old.parent.iterdir()) == [Path(run.maps_uri(0))]
 
 
 def test_reports_come_in_order_and_all(tmp_path: Path) -> None:

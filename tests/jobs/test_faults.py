@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import ROOT
 from tests.jobs.runs import (
     make_archive,
     map_rows,
@@ -20,7 +22,7 @@ from tests.jobs.runs import (
     start,
     statuses,
 )
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
@@ -111,19 +113,65 @@ def workers(process: subprocess.Popen[str], words: str) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.parametrize("seed", range(1, 1 + ROUNDS))
 @pytest.mark.parametrize("words", ["forensics.worker", "ray::MapWorker"])
-def test_killed_workers_lose_nothing(archive: str, undisturbed: Path, words: str) -> None:
-    output = Path(archive).parent / f"killed-{words.partition('.')[0].replace(':', '-')}"
+def test_workers_killed_at_random_lose_nothing(
+    archive: str, undisturbed: Path, words: str, seed: int
+) -> None:
+    output = Path(archive).parent / f"killed-{words.partition('.')[0].replace(':', '-')}-{seed}"
+    rng = random.Random(seed)
     process = start("jobs.scan", *scan_arguments(archive, output))
-    for shards in (2, 5):
+    for shards in sorted(rng.sample(range(IMAGES // 4 - 10), 3)):
         wait_for_shards(output, shards, process)
-        victims = workers(process, words)
-        assert victims, "no such worker process to kill"
-        os.kill(victims[0].pid, signal.SIGKILL)
+        time.sleep(rng.random())
+        victims = until(lambda: workers(process, words), process)
+        os.kill(rng.choice(victims).pid, signal.SIGKILL)
     out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, out
     assert report_rows(output) == report_rows(undisturbed)
     assert map_rows(output) == map_rows(undisturbed)
+
+
+JUMPY = """
+import os, time
+real, mark = time.time, os.environ["CLOCK_MARK"]
+def jumpy():
+    try:
+        with open(mark) as file:
+            return real() + float(file.read() or 0)
+    except FileNotFoundError:
+        return real()
+time.time = jumpy
+"""
+
+
+@pytest.mark.parametrize("jump", [-7200, 7200])
+def test_a_clock_that_jumps_under_a_scan_changes_nothing(
+    archive: str, undisturbed: Path, jump: int
+) -> None:
+    """Of the driver, the actors and their children: Python's clock, an hour off and back again."""
+    output = Path(archive).parent / f"clock{jump}"
+    site, mark = Path(archive).parent / "site", Path(archive).parent / f"mark{jump}"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(JUMPY)
+    env = {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "CLOCK_MARK": str(mark)}
+    process = start("jobs.scan", *scan_arguments(archive, output), env=env)
+    wait_for_shards(output, 3, process)
+    before = heartbeat(output)
+    mark.write_text(str(jump))
+    until(lambda: abs(heartbeat(output) - before - jump) < 1800, process)  # it has jumped
+    second = start("jobs.scan", *scan_arguments(archive, output), env=env)
+    out, _ = second.communicate(timeout=PATIENCE_SECONDS)
+    assert (second.returncode, "is being written by another job" in out) == (2, True), out
+    mark.unlink()
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, out
+    assert report_rows(output) == report_rows(undisturbed)
+    assert map_rows(output) == map_rows(undisturbed)
+
+
+def heartbeat(output: Path) -> float:
+    return float(json.loads((output / "lease.json").read_text())["heartbeat"])
 
 
 def test_an_image_that_always_kills_its_worker_costs_one_row(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, kind: str) -> None:
     run = commit_run(tmp_path, scored(tmp_path, [0.1, 0.2, 0.3]), shard_rows=2)
     path = Path({"report": run.report_uri, "maps": run.maps_uri}[kind](1))
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=rf"{kind}/shard-00000001\.parquet is damaged"):
+    with pytest.raises(UserError, match=rf"{kind}/shard-00000001.*\.parquet is damaged"):
         build_review(run)
 
 
