@@ -62,16 +62,16 @@ def make_calibration(job: CalibrateJob) -> int:
     return OK
 
 
-def _learned(run: Run) -> set[str]:
-    """Images that the run's camera models were made from."""
+def _learned(run: Run) -> set[str] | None:
+    """Images that the run's camera models were made from; None where these cannot be read."""
     uri = load_document(run.uri)["settings"].get("camera_models")
     if uri is None:
         return set()
     try:
         return images_of_models(uri)
-    except (UserError, storage.StorageError) as error:
-        print(f"note: not checked whether camera models were made from these images: {error}")
-        return set()
+    except UserError as error:
+        print(f"warning: not checked whether camera models were made from these images: {error}")
+        return None
 
 
 def _track(tracker: Tracker, calibration: Calibration) -> None:
@@ -91,7 +91,12 @@ def _lines(calibration: Calibration, output: str) -> Iterator[str]:
     yield f"{calibration.images} pristine images -> {output}"
     if calibration.copies:
         yield f"{calibration.copies} are copies of others and were not counted again"
-    if calibration.learned:
+    if calibration.learned is None:
+        yield (
+            "warning: it was not checked whether camera models were made from these images; every "
+            "scan by this calibration will say so"
+        )
+    elif calibration.learned:
         yield (
             f"{calibration.learned} were left out: the camera models were made from them, so their "
             "scores are lower than those of other images"

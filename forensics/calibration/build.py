@@ -31,7 +31,7 @@ class Pristine:
 
     images: int = 0
     copies: int = 0
-    learned: int = 0
+    learned: int | None = 0  # None: not checked
     scores: dict[str, list[float]] = field(default_factory=dict)  # by detector
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)  # scored, abstained, failed
 
@@ -45,13 +45,13 @@ def images_of_models(uri: str) -> set[str]:
     return used
 
 
-def collect(run: Run, learned: Set[str] = frozenset()) -> Pristine:
+def collect(run: Run, learned: Set[str] | None = frozenset()) -> Pristine:
     """Scores of a finished scan, every image counted once.
 
     Args:
         run: of pristine images only.
         learned: SHA-256 of images that a detector learned from: it knows them, so they say nothing
-            of images that it does not know, and are left out.
+            of images that it does not know, and are left out. None where they are not known.
 
     Raises:
         UserError: the scan is not complete, or one of its images is labelled forged.
@@ -63,6 +63,7 @@ def collect(run: Run, learned: Set[str] = frozenset()) -> Pristine:
     for name in run.findings:
         found.scores[name], found.outcomes[name] = [], Counter()
     seen: set[str] = set()
+    left_out = 0
     for row in _rows(run):
         if row["label"] == _FORGED:
             raise UserError(
@@ -72,13 +73,14 @@ def collect(run: Run, learned: Set[str] = frozenset()) -> Pristine:
         sha256 = row["sha256"]
         if sha256 in seen:
             found.copies += 1
-        elif sha256 in learned:
-            found.learned += 1
+        elif learned is not None and sha256 in learned:
+            left_out += 1
         else:
             found.images += 1
             _count(found, row)
         if sha256 is not None:
             seen.add(sha256)
+    found.learned = None if learned is None else left_out
     return found
 
 
@@ -107,7 +109,7 @@ def calibrate(
         have = ", ".join(name for name in run.findings if found.scores[name]) or "none does"
         raise UserError(
             f"{run.uri}: no pristine image has a score of {', '.join(lacking) or 'any detector'}; "
-            f"detectors with scores: {have}"
+            f"detectors with scores: {have}{_left_out(found)}"
         )
     part = exact(rate) / len(names)
     _check_enough(run, found, names, part)
@@ -157,8 +159,20 @@ def _check_enough(run: Run, found: Pristine, names: Sequence[str], part: Fractio
     raise UserError(
         f"{run.uri}: too few pristine images for a rate of {float(part * len(names)):g}{shared}: "
         f"each detector needs {needed} images with a score, {have}. Scan more of them, {advice}"
-        + ("; fewer detectors (setting detectors) need fewer images." if len(names) > 1 else ".")
+        + ("; fewer detectors (setting detectors) need fewer images" if len(names) > 1 else "")
+        + (_left_out(found) or ".")
     )
+
+
+def _left_out(found: Pristine) -> str:
+    """Images that could not count, and what to do about it; nothing where all did."""
+    if found.learned:
+        copies = f" (and {found.copies} as copies of others)" if found.copies else ""
+        return (
+            f". {found.learned} of the images were left out because the camera models were made "
+            f"from them{copies}: scan pristine images that are in no camera model."
+        )
+    return f". {found.copies} of the images are copies of others." if found.copies else ""
 
 
 def _detector(

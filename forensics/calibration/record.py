@@ -77,7 +77,9 @@ class Calibration(Settings):
     run: str = Field(description="digest of the run over pristine images")
     images: int = Field(description="its images that count")
     copies: int = Field(description="its images left out because they repeat another one")
-    learned: int = Field(description="those left out because a camera model was made from them")
+    learned: int | None = Field(
+        description="those left out because a camera model was made from them; null: not checked"
+    )
     versions: dict[str, str] = Field(description="of the code and libraries that gave the scores")
     detectors: dict[str, DetectorCalibration] = Field(min_length=1)
 

@@ -10,6 +10,11 @@ from forensics.calibration.rates import Estimate, false_alarms
 from forensics.calibration.record import Calibration
 from forensics.run import Run
 
+UNCHECKED = (
+    "; it was not checked whether camera models were made from the pristine images of the "
+    "calibration: if so, there are more"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
@@ -33,6 +38,7 @@ class Flags:
 
     images: Alarms
     detectors: dict[str, Alarms]
+    unchecked: bool = False  # camera models may be made from the calibration's images
 
     def plain(self) -> dict[str, Any]:
         """As it stands in ``run.json``."""
@@ -45,7 +51,7 @@ class Flags:
         return (
             f"flagged {found.flagged} of {found.scored} images with a score; {about} "
             f"{found.expected:.3g} false alarms are expected if all are pristine "
-            f"({found.low:.0f} to {found.high:.0f})"
+            f"({found.low:.0f} to {found.high:.0f})" + (UNCHECKED if self.unchecked else "")
         )
 
 
@@ -79,7 +85,8 @@ def count_flags(run: Run, calibration: Calibration) -> Flags:
         for name in names
     }
     whole = _together(calibration, detectors, images["scored"])
-    return Flags(Alarms(images["scored"], images["flagged"], *whole), detectors)
+    alarms = Alarms(images["scored"], images["flagged"], *whole)
+    return Flags(alarms, detectors, calibration.learned is None)
 
 
 def _expected(calibration: Calibration, name: str, images: int, confidence: float) -> Estimate:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from forensics.calibration.build import calibrate, collect
+from forensics.calibration.tally import UNCHECKED, count_flags
 from forensics.records import UserError
 from tests.calibration.runs import pristine, row, scored_run
 
@@ -28,6 +29,32 @@ def test_copies_and_images_that_were_learned_from_do_not_count(tmp_path: Path) -
     calibration = calibrate(run, collect(run, {"learned"}), 0.5)
     assert (calibration.images, calibration.copies, calibration.learned) == (2, 2, 1)
     assert calibration.detectors["saboteur"].scores == (0.3, 0.2)
+
+
+def test_what_was_not_checked_is_not_said_to_be_none(tmp_path: Path) -> None:
+    run = scored_run(tmp_path, pristine([0.1, 0.2, 0.3]))
+    assert calibrate(run, collect(run, set()), 0.5).learned == 0
+    unchecked = calibrate(run, collect(run, None), 0.5)
+    assert unchecked.learned is None
+    assert count_flags(run, unchecked).sentence().endswith(UNCHECKED)
+    assert UNCHECKED not in count_flags(run, calibrate(run, collect(run), 0.5)).sentence()
+
+
+def test_images_that_were_left_out_are_named_where_too_few_remain(tmp_path: Path) -> None:
+    rows = pristine([0.1, 0.2, 0.3, 0.4, 0.5])
+    rows[3]["sha256"] = rows[1]["sha256"] = "copy"
+    rows[4]["sha256"] = rows[0]["sha256"] = "learned"
+    run = scored_run(tmp_path, rows)
+    made_from = r"1 of the images were left out because the camera models were made from them"
+    with pytest.raises(UserError, match=rf"{made_from} \(and 2 as copies of others\): scan"):
+        calibrate(run, collect(run, {"learned"}), 0.1)
+    with pytest.raises(UserError, match=r"rate of 0\.25 or more\. 2 of the images are copies"):
+        calibrate(run, collect(run), 0.1)
+    everything = {row["sha256"] for row in run.report(0).to_pylist()} | {"learned"}
+    with pytest.raises(
+        UserError, match=r"no pristine image has a score of any .* left out because"
+    ):
+        calibrate(run, collect(run, everything), 0.5)
 
 
 def test_files_without_a_hash_are_no_copies_of_each_other(tmp_path: Path) -> None:
