@@ -268,7 +268,8 @@ def source_digest() -> str:
 
 def _maps_digest(report: pa.Table) -> str:
     """SHA-256 (hex) of the file of maps that a report names."""
-    return (report.schema.metadata or {}).get(_MAPS, b"").decode("ascii", "replace")
+    sha256: bytes = (report.schema.metadata or {}).get(_MAPS, b"")
+    return sha256.decode("ascii", "replace")
 
 
 def _maps_name(shard: int, sha256: str) -> str:

@@ -197,11 +197,7 @@ class _Child:
                 if self._process.poll() is not None:
                     return _Death(Status.FAILED, f"{self._end()} on this image")
                 if time.monotonic() >= deadline:
-                    return _Death(
-                        Status.TIMEOUT,
-                        f"took longer than {limit:g} s and was stopped "
-                        "(setting limits.timeout_seconds)",
-                    )
+                    return _Death(Status.TIMEOUT, _late(fetched is not None, limit))
                 if self._rss() - self.idle_bytes > self._limits.memory_gib * GIB:
                     return _Death(
                         Status.FAILED,
@@ -256,4 +252,14 @@ class _Child:
             pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
         except (OSError, IndexError):
             return 0
-        return int(pages) * 4096
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _late(fetched: bool, limit: float) -> str:
+    """Why an image is given up that takes too long."""
+    if not fetched:
+        return (
+            f"its bytes did not arrive within {FETCH_SECONDS:g} s; check the storage, then "
+            "--retry status=timeout"
+        )
+    return f"took longer than {limit:g} s and was stopped (setting limits.timeout_seconds)"

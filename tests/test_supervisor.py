@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,23 @@ def test_a_hanging_image_becomes_a_timeout_row(tmp_path: Path) -> None:
     records = [a.record for a in answers(rows, timeout_seconds=4.0)]
     assert [r["status"] for r in records] == ["ok", "timeout", "ok"]
     assert "4 s" in records[1]["reason"]
+
+
+def test_bytes_that_do_not_come_are_no_slow_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes the request and never answers."""
+    monkeypatch.setattr("forensics.supervisor.FETCH_SECONDS", 1.0)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        rows = [ManifestRow("silent", "s3://bucket/a.jpg"), *write_images(tmp_path, ["b"])]
+        records = [a.record for a in answers(rows)]
+    assert [r["status"] for r in records] == ["timeout", "ok"]
+    assert records[0]["reason"] == (
+        "its bytes did not arrive within 1 s; check the storage, then --retry status=timeout"
+    )
 
 
 def test_an_image_that_eats_memory_is_stopped_at_the_limit(tmp_path: Path) -> None:
