@@ -34,15 +34,20 @@ def load(model: type[S], config: str | Path | None = None, arguments: Sequence[s
     """Settings of ``model`` from a YAML file and ``--dotted.name value`` arguments, which win.
 
     A value is read as YAML (``true``, ``3``, ``[a, b]``); ``a,b`` is a list where a list is due.
-    Raises `UserError` that names the file or option at fault and the nearest valid name.
+    Text is taken as it stands, whatever it means in YAML; empty text is none. Raises `UserError`
+    that names the file or option at fault and the nearest valid name.
     """
     values = _read_yaml(Path(config)) if config is not None else {}
-    _reject_unknown(model, values, where=str(config))
+    _check_names(model, values, where=str(config))
     known = dict(fields(model))
     for name, text in _pairs(arguments):
         if name not in known:
             raise UserError(f"unknown option --{name}{_suggest(name, known)}")
-        _assign(values, name.split("."), _value(text, known[name].annotation))
+        try:
+            value = _value(text, known[name].annotation)
+        except yaml.YAMLError:
+            raise UserError(f"option --{name}: {text!r} is no value") from None
+        _assign(values, name, value, where=str(config))
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -109,15 +114,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _reject_unknown(model: type[BaseModel], values: Mapping[str, Any], where: str) -> None:
+def _check_names(model: type[BaseModel], values: dict[str, Any], where: str) -> None:
+    """Reject names that no setting has. A section left empty (``prnu:``) has nothing in it."""
     for name, value in values.items():
         if name not in model.model_fields:
             raise UserError(
                 f"{where}: unknown setting {name!r}{_suggest(name, model.model_fields)}"
             )
-        section = _section(model.model_fields[name].annotation)
-        if section is not None and isinstance(value, Mapping):
-            _reject_unknown(section, value, f"{where}: {name}")
+        annotation = model.model_fields[name].annotation
+        section = _section(annotation)
+        if value is None and section is annotation:  # else the section may be left out
+            values[name] = {}
+        if section is not None and isinstance(value, dict):
+            _check_names(section, value, f"{where}: {name}")
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
@@ -131,7 +140,7 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _suggest(name: str, known: typing.Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
@@ -157,12 +166,20 @@ def _value(text: str, annotation: Any) -> Any:
     is_text = annotation is str or (
         isinstance(annotation, types.UnionType) and str in typing.get_args(annotation)
     )
-    if is_text:  # `--output 2026` is a folder, `#1: a` an image
-        return None if text in ("", "null", "~") else text
+    if is_text:  # `--output 2026` is a folder, `null` an image
+        return text or None
     return yaml.safe_load(text)
 
 
-def _assign(values: dict[str, Any], path: list[str], value: Any) -> None:
-    for key in path[:-1]:
-        values = values.setdefault(key, {})
-    values[path[-1]] = value
+def _assign(values: dict[str, Any], name: str, value: Any, where: str) -> None:
+    *sections, last = name.split(".")
+    for section in sections:
+        if values.get(section) is None:
+            values[section] = {}
+        values = values[section]
+        if not isinstance(values, dict):
+            raise UserError(
+                f"{where}: {section} must hold `name: value` lines, it holds {values!r}; option "
+                f"--{name} has no place there"
+            )
+    values[last] = value

@@ -98,13 +98,16 @@ BUILDERS: dict[str, str] = {
 def detector_class(name: str) -> type[Detector]:
     """The class behind a name, imported only now. ``module:class`` names one from elsewhere.
 
-    Raises `UserError` for an unknown name.
+    Raises `UserError` for an unknown name, and for a class that cannot be imported.
     """
     place = name if ":" in name else BUILDERS.get(name)
     if place is None:
         raise UserError(f"no detector {name!r}; there are: {', '.join(BUILDERS)}")
     module, _, attribute = place.partition(":")
-    found: type[Detector] = getattr(importlib.import_module(module), attribute)
+    try:
+        found: type[Detector] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(f"no detector {name!r}: {error}") from None
     return found
 
 

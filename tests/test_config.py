@@ -19,7 +19,12 @@ class Outer(Settings):
     output: str
     names: tuple[str, ...] = ("a", "b")
     limit: int | None = None
+    image: str | None = None
     inner: Inner = Inner()
+
+
+class More(Outer):
+    extra: Inner | None = None
 
 
 def write(path: Path, text: str) -> Path:
@@ -37,10 +42,27 @@ def test_a_folder_named_like_a_number_stays_text() -> None:
     assert load(Outer, None, ["--output", "2026"]).output == "2026"
 
 
-@pytest.mark.parametrize("text", ["#1: a", "a #b.jpg", "[x", "{", "'quoted'", "@", "yes", "- a"])
+@pytest.mark.parametrize(
+    "text", ["#1: a", "a #b.jpg", "[x", "{", "'quoted'", "@", "yes", "- a", "null", "~", "None"]
+)
 def test_text_is_taken_as_it_stands(text: str) -> None:
     """Names of images come from outside and may mean something in YAML."""
     assert load(Outer, None, ["--output", text]).output == text
+    assert load(Outer, None, ["--output", "x", "--image", text]).image == text
+
+
+def test_an_option_can_take_back_what_the_file_says(tmp_path: Path) -> None:
+    config = write(tmp_path / "c.yaml", "output: x\nimage: a\nlimit: 3\nextra: {window: 3}\n")
+    loaded = load(More, config, ["--image", "", "--limit", "null"])
+    assert (loaded.image, loaded.limit, loaded.extra) == (None, None, Inner(window=3))
+
+
+def test_an_empty_section_has_nothing_in_it(tmp_path: Path) -> None:
+    config = write(tmp_path / "c.yaml", "output: x\ninner:\nextra:\n")
+    assert load(More, config) == More(output="x")
+    options = ["--inner.window", "64", "--extra.window", "32"]
+    expected = More(output="x", inner=Inner(window=64), extra=Inner(window=32))
+    assert load(More, config, options) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,6 +72,8 @@ def test_text_is_taken_as_it_stands(text: str) -> None:
         ("output: x\ninner: {windw: 1}\n", "'windw'; did you mean window?"),
         ("output: x\ninner: {window: 0}\n", "inner.window: Input should be greater"),
         ("inner: {window: 1}\n", "output: Field required"),
+        ("output: x\ninner: 5\n", "inner: Input should be a valid dict"),
+        ("1: x\n", "unknown setting 1"),
         ("- a\n- b\n", "holds a list"),
         ("output: [unclosed\n", "is not YAML"),
     ],
@@ -69,12 +93,20 @@ def test_a_bad_file_says_what_and_where(tmp_path: Path, text: str, message: str)
         (["--limit"], "--limit needs a value"),
         (["limit", "1"], "unexpected argument 'limit'"),
         (["--output", "x", "--limit", "many"], "limit: Input should be a valid integer"),
+        (["--output", "x", "--limit", "[1"], "option --limit: '[1' is no value"),
+        (["--output", "x", "--names", "[a"], "option --names: '[a' is no value"),
     ],
 )
 def test_a_bad_option_says_what_and_where(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
         load(Outer, None, arguments)
     assert message in str(caught.value)
+
+
+def test_an_option_below_what_is_no_section_is_refused(tmp_path: Path) -> None:
+    config = write(tmp_path / "c.yaml", "output: x\ninner: 5\n")
+    with pytest.raises(UserError, match=r"c\.yaml: inner must hold .* it holds 5; option --inner"):
+        load(Outer, config, ["--inner.window", "64"])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -96,6 +128,6 @@ def test_settings_are_frozen() -> None:
 
 def test_flat_and_described_names_agree() -> None:
     names = list(flat(Outer(output="x")))
-    assert names == ["output", "names", "limit", "inner.window"]
+    assert names == ["output", "names", "limit", "image", "inner.window"]
     text = describe(Outer)
     assert all(f"--{name} " in text for name in names)

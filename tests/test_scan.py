@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from forensics import storage
+from forensics.detectors import columns
 from forensics.limits import Limits
 from forensics.records import (
     Evidence,
@@ -182,6 +183,23 @@ def test_detectors_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
         Scanner(ScanSettings(detectors=("camra",)))
     with pytest.raises(UserError, match="no camera models in"):
         Scanner(ScanSettings(camera_models=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("prnuu", "there are: camera, prnu"),
+        ("nosuch:Class", "No module named 'nosuch'"),
+        ("tests.saboteur:Nope", "has no attribute 'Nope'"),
+        ("tests.saboteur:", "no detector 'tests.saboteur:'"),
+        (":Class", "no detector ':Class'"),
+        (".x:Class", "no detector '.x:Class'"),
+    ],
+)
+def test_a_detector_that_is_not_there_is_named(name: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        columns([name])
+    assert message in str(error.value)
 
 
 def test_identities_are_by_detector() -> None:

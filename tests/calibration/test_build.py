@@ -51,9 +51,7 @@ def test_images_that_were_left_out_are_named_where_too_few_remain(tmp_path: Path
     with pytest.raises(UserError, match=r"rate of 0\.25 or more\. 2 of the images are copies"):
         calibrate(run, collect(run), 0.1)
     everything = {row["sha256"] for row in run.report(0).to_pylist()} | {"learned"}
-    with pytest.raises(
-        UserError, match=r"image has a score of any .* left out because"
-    ):
+    with pytest.raises(UserError, match=r"image has a score of any .* left out because"):
         calibrate(run, collect(run, everything), 0.5)
 
 
