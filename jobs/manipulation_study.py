@@ -23,7 +23,7 @@ from forensics.train.manipulation.patches import split_devices
 from jobs.cameras import say_skipped
 from jobs.cells import References, Work, digest_of, results
 from jobs.cluster import Pool, connected
-from jobs.entry import INCOMPLETE, OK
+from jobs.entry import INCOMPLETE, OK, begun
 from jobs.manipulation_training.patches import CutPhotos, PatchSettings, cut_photos
 from jobs.study_output import destination, keep, put_table, say
 from jobs.tracking import Tracker, tracked
@@ -54,7 +54,8 @@ def evaluate_manipulation(job: EvaluateJob, study: ManipulationStudy) -> int:
             "devices": list(photos.devices),
             **summarise(records),
         }
-        _keep(output, records, summary, tracker)
+        with begun():
+            _keep(output, records, summary, tracker)
     say(lines(summary), summary["reasons"], output)
     if Status.FAILED not in summary["status"]:  # else the same command tries those again
         journal.close()

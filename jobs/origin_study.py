@@ -27,7 +27,7 @@ from forensics.records import ManifestRow, Status, UserError
 from forensics.train.origin.folds import deal
 from jobs.cells import References, Work, digest_of, results
 from jobs.cluster import Pool, connected
-from jobs.entry import INCOMPLETE, OK
+from jobs.entry import INCOMPLETE, OK, begun
 from jobs.origin_training.images import (
     ImageSettings,
     Prepared,
@@ -72,7 +72,8 @@ def evaluate_origin(job: EvaluateJob, study: OriginStudy) -> int:
             "harder": len(sets[True].harder) if True in sets else None,
             **summarise(made, classes, study.seed),
         }
-        _keep(output, made, summary, tracker)
+        with begun():
+            _keep(output, made, summary, tracker)
     if study.apart == "images":
         print("note: training and test share sources; images of other sources are harder to tell")
     say(lines(summary), summary["reasons"], output)

@@ -80,7 +80,8 @@ def scan(job: ScanJob) -> int:
     with Lease(job.output) as lease:
         run = _open(job, identities(detectors), calibration)
         del detectors
-        units = _units(run, job.retry)
+        with begun():
+            units = _units(run, job.retry)
         key = scan_key(run.digest, job.output)
         with (
             tracked("scan", job, job.tracking, job.output, key) as tracker,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forensics import storage
+from jobs.entry import begun
 from jobs.training.storage import clear
 
 _FOLDER = ".training"  # no camera can be called so
@@ -44,8 +45,9 @@ class Journal:
     def end(self, name: str, result: Mapping[str, Any]) -> None:
         """Note what became of a training; its checkpoints go."""
         uri = storage.join(self.folder, "results", f"{name}.json")
-        storage.write(uri, json.dumps(result).encode())
-        clear(storage.join(self.folder, "runs", name))
+        with begun():
+            storage.write(uri, json.dumps(result).encode())
+            clear(storage.join(self.folder, "runs", name))
 
     def close(self) -> None:
         """The job is through: the same command would start anew."""
