@@ -34,11 +34,8 @@ def commands(path: Path) -> Iterator[tuple[str, str, list[str]]]:
 
 def settings_of(module: str) -> type[Settings]:
     found = importlib.import_module(f"jobs.{module}")
-    own = [
-        kind
-        for name, kind in inspect.getmembers(found, inspect.isclass)
-        if name.endswith("Job") and kind.__module__ == found.__name__
-    ]
+    kinds = [k for name, k in inspect.getmembers(found, inspect.isclass) if name.endswith("Job")]
+    own = [kind for kind in kinds if kind.__module__ == found.__name__] or kinds
     assert len(own) == 1, f"jobs.{module} has {len(own)} settings classes"
     return own[0]
 
