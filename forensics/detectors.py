@@ -1,8 +1,8 @@
 """What a detector is, what it is given, and the one table that names them all.
 
 A new detector is a class with the five members of `Detector`, a settings class, one line in
-`BUILDERS`, and a section of its name in `scan.ScanSettings`. Report columns, page and contract tests
-follow. A detector of somebody else's package needs none of these lines: it is named
+`BUILDERS`, and a section of its name in `scan.ScanSettings`. Report columns, page and contract
+tests follow. A detector of somebody else's package needs none of these lines: it is named
 ``package.module:Class`` in the setting ``detectors``, and gets None for settings.
 """
 
