@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
@@ -142,7 +143,8 @@ class Tracker:
         lacking = [*self._numbers.lacking, *self._files.lacking, *([] if ended else ["its end"])]
         if lacking:
             more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
-            _warn(f"MLflow's run {self.name} lacks: {'; '.join(lacking[:_NAMED])}{more}")
+            names = "; ".join(shorten(name, 60, placeholder=" …") for name in lacking[:_NAMED])
+            _warn(f"MLflow's run {self.name} lacks: {names}{more}")
 
     def _failed(self, error: Exception) -> None:
         """Say that something is not logged, the first time."""
