@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,8 @@ def test_an_mlflow_server_that_dies_under_a_scan_costs_it_nothing(tmp_path: Path
         impatient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
         job = start("jobs.scan", *arguments, env=impatient)
         until(lambda: list((tmp_path / "run").glob("report/*.parquet")), job)
+        job.send_signal(signal.SIGSTOP)  # so that the server's death is not the later one
+    job.send_signal(signal.SIGCONT)
     out = ended(job, 0)
     assert out.count(f"warning: MLflow at {address} does not take") == 1
     assert out.count(" lacks: ") == 1
