@@ -50,7 +50,7 @@ class Decision(Settings):
     def plain(self) -> dict[str, str]:
         """For the page."""
         shown = self.model_dump(include={"decision", "reason", "reviewer"})
-        return {**shown, "decided": self.decided.strftime("%Y-%m-%d %H:%M UTC")}
+        return {**shown, "decided": self.decided.isoformat(timespec="milliseconds")}
 
 
 class DecisionFile(Settings):

@@ -50,7 +50,7 @@ def test_decisions_are_kept_and_the_latest_holds(run: Run) -> None:
     holding = latest(decisions(run))
     assert holding["image1"].decision == "pristine"
     assert holding["image2"].decision == "forged"
-    assert holding["image1"].plain()["decided"] == "2026-03-02 07:00 UTC"
+    assert holding["image1"].plain()["decided"] == "2026-03-02T07:00:00.000+00:00"
 
 
 def test_the_same_file_twice_changes_nothing(run: Run) -> None:
