@@ -144,8 +144,12 @@ def fetch(row: ManifestRow) -> Evidence:
 
 
 def unfetched(row: ManifestRow, error: Exception) -> ReportRow:
-    """The row of an image whose bytes could not be had."""
-    gone = isinstance(error, storage.NotFound | storage.AccessDenied)
+    """The row of an image whose bytes could not be had.
+
+    ``failed`` where the store refuses or fails: that is mended, and ``--retry status=failed`` asks
+    again. ``unreadable`` where there is no such file.
+    """
+    gone = isinstance(error, storage.NotFound)
     return ReportRow(row, Status.UNREADABLE if gone else Status.FAILED, explain(error))
 
 
