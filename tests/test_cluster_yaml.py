@@ -26,6 +26,13 @@ def test_pools_and_pins_are_those_of_the_project() -> None:
         assert "ray[data,default,train]==2.60.*" in text
 
 
+def test_the_head_does_not_work() -> None:
+    config = yaml.safe_load(TEXT)
+    assert config["available_node_types"][config["head_node_type"]]["resources"]["CPU"] == 0
+    [start] = [line for line in config["head_start_ray_commands"] if "ray start" in line]
+    assert "--num-cpus=0 " in start
+
+
 def test_it_holds_no_secret_and_opens_no_port() -> None:
     assert not re.search(r"AKIA|aws_secret|password|BEGIN .*KEY", TEXT, re.IGNORECASE)
     assert "--dashboard-host=127.0.0.1" in TEXT
