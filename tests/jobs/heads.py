@@ -94,11 +94,16 @@ def scaling(folder: Path, port: int, nodes: int, cpus: int) -> tuple[list[str], 
 
 @contextmanager
 def running_head(
-    cpus: int, env: dict[str, str] | None = None, nodes: int = 0, node_cpus: int = 0
+    cpus: int,
+    env: dict[str, str] | None = None,
+    nodes: int = 0,
+    node_cpus: int = 0,
+    token: str | None = None,
 ) -> Iterator[Head]:
     """A head that takes jobs; its processes and their files go at the end.
 
-    With ``nodes`` it starts as many, when it is asked to.
+    With ``nodes`` it starts as many, when it is asked to. ``token`` is the one that it asks for,
+    where ``env`` has it ask.
     """
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # Ray's sockets want a short path
     port, dashboard, metrics = free_port(), free_port(), free_port()
@@ -120,7 +125,7 @@ def running_head(
     head = Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", Path(folder), metrics)
     try:
         end = time.monotonic() + PATIENCE_SECONDS
-        while not takes_jobs(head.jobs):
+        while not takes_jobs(head.jobs, token):
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < end, "the head did not come up"
             time.sleep(0.5)
@@ -148,10 +153,11 @@ def end_those_of(folder: str) -> None:
     psutil.wait_procs(own, timeout=30)
 
 
-def takes_jobs(address: str) -> bool:
+def takes_jobs(address: str, token: str | None = None) -> bool:
     """Whether one could be sent there: the server is up, and the agent that starts jobs too."""
+    headers = {"Authorization": f"Bearer {token}"} if token else None
     try:
-        JobSubmissionClient(address).submit_job(entrypoint="true")
+        JobSubmissionClient(address, headers=headers).submit_job(entrypoint="true")
     except (ConnectionError, RuntimeError):
         return False
     return True
