@@ -82,7 +82,7 @@ class Scanner:
         try:
             image = decode(evidence.data, max_megapixels=self._limits.max_megapixels)
         except Unreadable as error:
-            return ReportRow(row, Status.UNREADABLE, str(error), **found)
+            return ReportRow(row, Status.UNREADABLE, explain(error), **found)
         except Exception as error:
             return ReportRow(row, Status.FAILED, f"decoding: {explain(error)}", **found)
         subject = Subject(row, image, self._device)
@@ -109,7 +109,7 @@ class Scanner:
             self._check_memory(detector, subject.image)
             finding = detector.examine(subject)
         except NotApplicable as abstention:
-            finding = Finding(Status.NOT_APPLICABLE, str(abstention))
+            finding = Finding(Status.NOT_APPLICABLE, explain(abstention))
         except Exception as error:
             finding = Finding(Status.FAILED, explain(error))
         return Finding(

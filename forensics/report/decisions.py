@@ -21,6 +21,7 @@ from forensics import schema, storage
 from forensics.config import Settings
 from forensics.records import UserError
 from forensics.run import Run
+from forensics.text import visible
 
 FOLDER = "decisions"
 TABLE = "decisions.parquet"
@@ -169,6 +170,7 @@ def _check(run: Run, given: Sequence[Decision]) -> None:
             if row["image_id"] not in wanted:
                 continue
             if wanted.pop(row["image_id"]) != row["sha256"]:
-                raise UserError(f"{row['image_id']}: the decision is on a file with another hash")
+                name = visible(row["image_id"])
+                raise UserError(f"{name}: the decision is on a file with another hash")
     if wanted:
-        raise UserError(f"{next(iter(wanted))}: there is no such image in {run.uri}")
+        raise UserError(f"{visible(next(iter(wanted)))}: there is no such image in {run.uri}")

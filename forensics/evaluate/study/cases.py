@@ -128,7 +128,7 @@ def open_case(
 def status_of(error: Exception) -> tuple[Status, str]:
     """Status and reason of an image that a study could not judge."""
     if isinstance(error, NotApplicable):
-        return Status.NOT_APPLICABLE, str(error)
+        return Status.NOT_APPLICABLE, explain(error)
     unreadable = isinstance(error, Unreadable | NotFound)
     return Status.UNREADABLE if unreadable else Status.FAILED, explain(error)
 
