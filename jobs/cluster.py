@@ -31,7 +31,8 @@ FREE_CPUS = 1
 POLL_SECONDS = 2.0
 TELL_SECONDS = 60.0  # between two lines while nothing changes
 
-_NODE_GROUP = "ray.io/node-group"  # on the nodes of `ray up` and KubeRay; no other has it
+_NODE_GROUP = "ray.io/node-group"
+"""On the nodes of `ray up` and KubeRay, which can start more; a Ray started by hand has it not."""
 
 
 class PoolSettings(Settings):
