@@ -72,14 +72,67 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def describe(model: type[BaseModel]) -> str:
-    """One line per setting: option, default, meaning. This is what ``--help`` prints."""
-    lines = []
-    for name, field in fields(model):
-        default = (
-            "required" if field.is_required() else field.get_default(call_default_factory=True)
-        )
-        lines.append(f"  --{name:<28} {field.description or ''} [{default}]")
-    return "\n".join(lines)
+    """One line per setting: option, meaning, choices, default. This is what ``--help`` prints.
+
+    What must be given comes first.
+    """
+    lines = [
+        (not (default is _REQUIRED and "." not in name), name, field, default)
+        for name, field, default in _defaults(model)
+    ]
+    return "\n".join(
+        f"  --{name:<28} {field.description or ''}{_choices(field)}{_shown(field, default)}"
+        for _, name, field, default in sorted(lines, key=lambda line: line[0])
+    )
+
+
+_REQUIRED = object()
+
+
+def _defaults(
+    model: type[BaseModel], prefix: str = "", given: Any = None
+) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted name, field and default of every leaf; ``given``: the section's own default."""
+    for name, field in model.model_fields.items():
+        if given is not None:
+            default = getattr(given, name)
+        elif field.is_required():
+            default = _REQUIRED
+        else:
+            default = field.get_default(call_default_factory=True)
+        section = _section(field.annotation)
+        if section is not None:
+            own = default if isinstance(default, BaseModel) else None
+            yield from _defaults(section, f"{prefix}{name}.", own)
+        else:
+            yield f"{prefix}{name}", field, default
+
+
+def _choices(field: Any) -> str:
+    """The words that may be entered, unless the description has them all."""
+    words = [str(word) for word in _literals(field.annotation)]
+    if not words or all(word in (field.description or "") for word in words):
+        return ""
+    return f" (one of {', '.join(words)})"
+
+
+def _literals(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return typing.get_args(annotation)
+    return tuple(word for kind in typing.get_args(annotation) for word in _literals(kind))
+
+
+def _shown(field: Any, default: Any) -> str:
+    """`` [default]``; nothing for a None that the description explains in brackets of its own."""
+    if default is _REQUIRED:
+        return " [required]"
+    if default is None:
+        return "" if (field.description or "").endswith("]") else " [none]"
+    if isinstance(default, tuple | list):
+        return f" [{','.join('none' if part is None else str(part) for part in default)}]"
+    if isinstance(default, dict):
+        return f" [{', '.join(default)}]"
+    return f" [{default}]"
 
 
 def flat(settings: Settings) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What a detector is, what it is given, and the one table that names them all.
 
-A new detector is a class with the four members of `Detector`, a settings class, and one line in
-`BUILDERS`. Everything else (report columns, pages, contract tests) follows from that line. A
-detector of somebody else's package needs no line: it is named ``package.module:Class`` in settings.
+A new detector is a class with the five members of `Detector`, a settings class, one line in
+`BUILDERS`, and a section of its name in `scan.ScanSettings`. Report columns, page and contract
+tests follow. A detector of somebody else's package needs none of these lines: it is named
+``package.module:Class`` in the setting ``detectors``, and gets None for settings.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ class Limits(Settings):
 
     max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
     timeout_seconds: float = Field(
-        900.0,  # trufor takes 460 s for 12 megapixels on one core
+        900.0,  # trufor takes 480 s for 12 megapixels on one core
         gt=0,
         description="decoding and all detectors, per image",
     )

@@ -1,11 +1,13 @@
-"""Thresholds for a budget of false alarms, from a finished scan of your own pristine images.
+r"""Thresholds for a budget of false alarms, from a finished scan of your own pristine images.
 
-    python -m jobs.scan --manifest case/pristine.parquet --output case/pristine
-    python -m jobs.calibrate --run case/pristine --output case/calibration.json --rate 0.01
-    python -m jobs.scan --config configs/scan.yaml --calibration case/calibration.json
+    python -m jobs.scan --config configs/scan.yaml --manifest case/untouched.parquet \
+        --output case/untouched
+    python -m jobs.calibrate --run case/untouched --output case/calibration.json --rate 0.01
+    python -m jobs.scan --config configs/scan.yaml --calibration case/calibration.json \
+        --output case/scan-calibrated
 
 The rate is the share of pristine images that may be flagged: 0.001 is about 10 false alarms in an
-archive of 10,000 images. It takes 1/rate images at least, for each of the detectors that share it;
+archive of 10,000 images. With D detectors that share it, each needs D/rate - 1 images with a score;
 more make the interval narrower. The images must be like those of the archive, and none of them may
 have been used to make fingerprints, camera models or networks; those of the camera models are left
 out by their SHA-256. Exit code 0: the file is written; 2: it cannot be made, and the message says

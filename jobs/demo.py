@@ -22,7 +22,8 @@ from forensics.synth import ArchiveSettings, make_archive
 from jobs.camera_model import CameraModelJob, camera_model
 from jobs.cluster import PoolSettings, connected
 from jobs.entry import OK, run_job
-from jobs.evaluate import EvaluateJob, evaluate
+from jobs.evaluate import evaluate
+from jobs.evaluation.settings import EvaluateJob
 from jobs.fingerprint import FingerprintJob, fingerprint
 from jobs.ingest import IngestJob, ingest
 from jobs.scan import ScanJob, scan

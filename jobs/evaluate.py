@@ -20,71 +20,35 @@ which; 2: bad input, nothing was written.
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Callable
+from typing import Any
 
-from forensics.config import Settings
-from forensics.evaluate.scan import Border
-from forensics.evaluate.study.manipulation import ManipulationStudy
-from forensics.evaluate.study.origin import OriginStudy
-from forensics.evaluate.study.settings import LocalizationStudy, PredictionStudy
-from forensics.evaluate.study.trufor import TruForStudy
 from forensics.records import UserError
-from jobs.cluster import PoolSettings
 from jobs.entry import run_job
-from jobs.evaluate_run import evaluate_run
-from jobs.manipulation_study import evaluate_manipulation
-from jobs.origin_study import evaluate_origin
-from jobs.studies import evaluate_study
-from jobs.tracking import TrackingSettings
+from jobs.evaluation.manipulation import evaluate_manipulation
+from jobs.evaluation.origin import evaluate_origin
+from jobs.evaluation.per_image import evaluate_study
+from jobs.evaluation.scan import evaluate_run
+from jobs.evaluation.settings import EvaluateJob
 
-
-class EvaluateJob(Settings):
-    """An evaluation: of which run or which study, against which truth."""
-
-    run: str | None = Field(None, description="URI of the run's folder, to evaluate a scan")
-    prediction: PredictionStudy | None = Field(None, description="study of predictors")
-    localization: LocalizationStudy | None = Field(None, description="study of localization")
-    trufor: TruForStudy | None = Field(None, description="study of TruFor's checkpoints")
-    manipulation: ManipulationStudy | None = Field(None, description="study of manipulations")
-    origin: OriginStudy | None = Field(None, description="study of the origin of images")
-    truth: str | None = Field(
-        default=None, description="URI of the manifest of truth [the run's own]"
-    )
-    output: str | None = Field(
-        default=None, description="URI of the result's folder [<run>/evaluation]"
-    )
-    border: Border = Field(
-        default="count",
-        description="pixels near the border of a mask: count, or trufor (left out as published)",
-    )
-    pool: PoolSettings = PoolSettings()
-    tracking: TrackingSettings = TrackingSettings()
+EVALUATIONS: dict[str, Callable[[EvaluateJob, Any], int]] = {
+    "run": evaluate_run,
+    "prediction": evaluate_study,
+    "localization": evaluate_study,
+    "trufor": evaluate_study,
+    "manipulation": evaluate_manipulation,
+    "origin": evaluate_origin,
+}
+"""Setting -> what evaluates it; exactly one of the settings must be given."""
 
 
 def evaluate(job: EvaluateJob) -> int:
     """Evaluate the run or the study; returns the exit code."""
-    asked = {
-        "run": job.run,
-        "prediction": job.prediction,
-        "localization": job.localization,
-        "trufor": job.trufor,
-        "manipulation": job.manipulation,
-        "origin": job.origin,
-    }
-    given = [name for name, value in asked.items() if value is not None]
+    given = [name for name in EVALUATIONS if getattr(job, name) is not None]
     if len(given) != 1:
         have = f"{' and '.join(given)} are given" if given else "none is given"
-        raise UserError(f"an evaluation needs exactly one of {', '.join(asked)}; {have}")
-    if job.run is not None:
-        return evaluate_run(job, job.run)
-    if job.manipulation is not None:
-        return evaluate_manipulation(job, job.manipulation)
-    if job.origin is not None:
-        return evaluate_origin(job, job.origin)
-    study = job.prediction or job.localization or job.trufor
-    if study is None:
-        raise UserError("no study is given")
-    return evaluate_study(job, study)
+        raise UserError(f"an evaluation needs exactly one of {', '.join(EVALUATIONS)}; {have}")
+    return EVALUATIONS[given[0]](job, getattr(job, given[0]))
 
 
 if __name__ == "__main__":

@@ -26,21 +26,21 @@ from forensics.prnu.camera_model import CARD, read_card
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.predictors.network import CNNSettings
 from forensics.records import UserError
-from forensics.train.regression import TrainingSettings
+from forensics.train.predictor.regression import TrainingSettings
 from jobs.cluster import Pool, PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
 from jobs.fingerprint import by_camera
+from jobs.predictor_training.features import train_features
+from jobs.predictor_training.network import NetworkOptions, NotTrained, train_network
+from jobs.predictor_training.plan import Training, label, of_cameras, plan
+from jobs.predictor_training.plots import comparison
+from jobs.predictor_training.report import describe, failure, report, say
+from jobs.predictor_training.tasks import BlockSettings, store_window
 from jobs.tracking import Tracker, TrackingSettings, tracked
 from jobs.training.course import Course
-from jobs.training.features import train_features
 from jobs.training.follow import CONTINUES
 from jobs.training.journal import Journal
-from jobs.training.network import NetworkOptions, NotTrained, train_network
-from jobs.training.plan import Training, label, of_cameras, plan
-from jobs.training.plots import comparison
-from jobs.training.report import describe, failure, report, say
 from jobs.training.run import Workers
-from jobs.training.tasks import BlockSettings, store_window
 
 Quality = Annotated[int, Field(ge=1, le=100)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import Field
@@ -99,3 +100,25 @@ def test_flat_and_described_names_agree() -> None:
     assert names == ["output", "names", "limit", "inner.window"]
     text = describe(Outer)
     assert all(f"--{name} " in text for name in names)
+
+
+def test_help_tells_choices_and_the_defaults_that_hold() -> None:
+    class Choosy(Settings):
+        inner: Inner = Inner(window=7)
+        device: Literal["auto", "cpu"] = Field("auto", description="where it runs")
+        mode: Literal["fast", "exact"] = Field("fast", description="fast, or exact but slow")
+        workers: int | None = Field(None, description="processes [one per core]")
+        limit: int | None = Field(None, description="rows")
+        names: tuple[str, ...] = Field(("a", "b"), description="what for")
+        output: str = Field(description="folder")
+
+    lines = [" ".join(line.split()) for line in describe(Choosy).splitlines()]
+    assert lines == [
+        "--output folder [required]",
+        "--inner.window pixels [7]",
+        "--device where it runs (one of auto, cpu) [auto]",
+        "--mode fast, or exact but slow [fast]",
+        "--workers processes [one per core]",
+        "--limit rows [none]",
+        "--names what for [a,b]",
+    ]

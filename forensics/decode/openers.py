@@ -48,7 +48,6 @@ _PLAINER: Final = {
 DNG_VERSION: Final = 50706
 NEW_SUBFILE_TYPE: Final = 254
 BITS_PER_SAMPLE: Final = 258
-PLANAR_CONFIGURATION: Final = 284
 
 
 class Jpeg(JpegImageFile):

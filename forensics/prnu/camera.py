@@ -77,11 +77,16 @@ class CameraDetector:
         self._library = resources.library
 
     def examine(self, subject: Subject) -> Finding:
-        """Ranks the cameras. Not applicable, with the rank list, where none is found."""
+        """Ranks the cameras. Not applicable, with the rank list, where none is found.
+
+        ``agrees`` compares the camera that the manifest names with the one found; it is missing
+        where the manifest's has no fingerprint here, or none was found.
+        """
         matches = rank(subject, self._library, self._settings)
         best = matches[0]
         found = self._settings.over(best) >= 1
         claimed = subject.row.camera_id
+        comparable = found and self._library is not None and claimed in self._library
         values = {
             "best_camera": best.camera_id if found else None,
             "pce": best.pce,
@@ -89,7 +94,7 @@ class CameraDetector:
             "offset_y": best.offset_y if found else None,
             "offset_x": best.offset_x if found else None,
             "claimed": claimed,
-            "agrees": claimed == best.camera_id if found and claimed is not None else None,
+            "agrees": claimed == best.camera_id if comparable else None,
             "rank": [
                 {"camera_id": m.camera_id, "pce": m.pce, "ncc": m.ncc} for m in matches[:RANKED]
             ],

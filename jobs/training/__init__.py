@@ -1,1 +1,1 @@
-"""Training on Ray Train: plan, block samples, worker loop, checkpoints on any storage, reports."""
+"""Training on Ray Train, for any network: run, follow, checkpoints on any storage, registry."""

@@ -26,7 +26,8 @@ from jobs.calibrate import CalibrateJob, make_calibration
 from jobs.camera_model import CameraModelJob, camera_model
 from jobs.demo import DemoJob, demo
 from jobs.entry import OK
-from jobs.evaluate import EvaluateJob, evaluate
+from jobs.evaluate import evaluate
+from jobs.evaluation.settings import EvaluateJob
 from jobs.fingerprint import FingerprintJob, fingerprint
 from jobs.ingest import IngestJob, ingest
 from jobs.make_forgeries import MakeForgeriesJob, make_forgeries

@@ -19,7 +19,8 @@ from forensics.manifest import write_manifest
 from forensics.records import Finding, ManifestRow, Status, UserError
 from jobs.cluster import PoolSettings
 from jobs.entry import INCOMPLETE, OK, REFUSED
-from jobs.evaluate import EvaluateJob, evaluate
+from jobs.evaluate import evaluate
+from jobs.evaluation.settings import EvaluateJob
 from tests.conftest import ROOT
 from tests.evaluate.runs import answer, by_image, cells, commit_run, pixels, write_mask
 

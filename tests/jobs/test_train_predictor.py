@@ -23,12 +23,12 @@ from forensics.prnu.predictors import CNNPredictor, LSEPredictor
 from forensics.prnu.predictors.network import CNNSettings
 from forensics.records import ManifestRow, UserError
 from forensics.synth.camera import SimulatedCamera
-from forensics.train.regression import TrainingSettings
+from forensics.train.predictor.regression import TrainingSettings
 from jobs.cameras import write_model
 from jobs.entry import INCOMPLETE, OK
+from jobs.predictor_training.loop import train_loop
+from jobs.predictor_training.plan import plan, spread
 from jobs.train_predictor import TrainPredictorJob, train_predictor
-from jobs.training.loop import train_loop
-from jobs.training.plan import plan, spread
 from jobs.training.run import Workers, run_training
 from tests.jobs import trainings
 from tests.jobs.photos import manifest_of, put_bytes

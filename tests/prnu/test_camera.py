@@ -95,6 +95,12 @@ class TestCamera:
         assert finding.values["claimed"] == "camera2"
         assert finding.score is None
 
+    def test_a_claim_without_a_fingerprint_is_not_compared(self, camera: CameraDetector) -> None:
+        finding = camera.examine(subject(photo(1, 10), "nikon-d70-2003456"))
+        assert finding.values["best_camera"] == "camera1"
+        assert finding.values["claimed"] == "nikon-d70-2003456"
+        assert finding.values["agrees"] is None
+
     def test_finds_a_crop_and_where_it_was(self, camera: CameraDetector) -> None:
         crop = photo(1, 10)[64:320, 100:484]
         finding = camera.examine(subject(crop))

@@ -13,8 +13,8 @@ import torch
 from forensics.prnu.blocks import ImageBlocks
 from forensics.prnu.predictors.network import CNNSettings, CorrelationNetwork
 from forensics.train.peers import ALONE, Peers
-from forensics.train.regression import Regression, TrainingSettings
-from forensics.train.samples import Samples
+from forensics.train.predictor.regression import Regression, TrainingSettings
+from forensics.train.predictor.samples import Samples
 from tests.patience import PATIENCE_SECONDS
 
 WINDOW = 36

@@ -14,7 +14,7 @@ from forensics.prnu.predictors.fragments import dense
 from forensics.prnu.predictors.network import CNNSettings, CorrelationNetwork
 from forensics.prnu.saturation import saturation_plane
 from forensics.records import UserError
-from forensics.train.regression import Regression, TrainingSettings
+from forensics.train.predictor.regression import Regression, TrainingSettings
 
 _BATCH = 64  # blocks predicted at once
 _SHAPE = ("window", "widths", "kernel", "hidden")

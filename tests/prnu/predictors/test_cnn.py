@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from forensics.prnu.predictors import PREDICTORS, CNNPredictor
 from forensics.records import UserError
-from forensics.train.regression import TrainingSettings
+from forensics.train.predictor.regression import TrainingSettings
 from tests.prnu.predictors.test_network import SMALL, pixels, random_network
 
 QUICK = TrainingSettings(epochs=10, optimizer="adam", lr=3e-3, batch=16)

@@ -16,7 +16,7 @@ from forensics.prnu.blocks import ImageBlocks
 from forensics.prnu.predictors.cnn import CNNPredictor
 from forensics.prnu.predictors.network import CNNSettings, CorrelationNetwork
 from forensics.train.peers import Peers
-from forensics.train.regression import Regression, TrainingSettings
+from forensics.train.predictor.regression import Regression, TrainingSettings
 from jobs.training.checkpoints import answer, run_epochs
 
 _BATCH = 256  # blocks predicted at once

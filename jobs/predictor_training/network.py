@@ -19,15 +19,15 @@ from forensics.prnu.predictors.network import CNNSettings
 from forensics.prnu.regression import image_gain
 from forensics.records import UserError
 from forensics.text import visible
-from forensics.train.regression import TrainingSettings
+from forensics.train.predictor.regression import TrainingSettings
 from jobs.cameras import Skipped
+from jobs.predictor_training.loop import train_loop
+from jobs.predictor_training.plan import Training
+from jobs.predictor_training.plots import Floats
+from jobs.predictor_training.tasks import BlockSettings, Sampled, blocks_of
 from jobs.training.course import Course
 from jobs.training.follow import follow
-from jobs.training.loop import train_loop
-from jobs.training.plan import Training
-from jobs.training.plots import Floats
 from jobs.training.run import Workers
-from jobs.training.tasks import BlockSettings, Sampled, blocks_of
 from jobs.waiting import wait_for
 
 MIN_IMAGES = 2

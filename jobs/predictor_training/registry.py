@@ -9,9 +9,9 @@ import safetensors.torch
 
 from forensics import __version__
 from forensics.prnu.camera_model import WindowModel
+from jobs.predictor_training.plan import label
 from jobs.tracking import Tracker
 from jobs.training.models import register, save_model, signature_of
-from jobs.training.plan import label
 
 _CODE = Path(__file__).with_name("predictor_pyfunc.py")
 

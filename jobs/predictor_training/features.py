@@ -10,9 +10,9 @@ import ray
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.sampling import AUDIT_WINDOW, Floats
 from jobs.cameras import Skipped, sample, write_trained
-from jobs.training.network import NotTrained
-from jobs.training.plan import Training
-from jobs.training.tasks import unseen_points
+from jobs.predictor_training.network import NotTrained
+from jobs.predictor_training.plan import Training
+from jobs.predictor_training.tasks import unseen_points
 from jobs.waiting import wait_for
 
 

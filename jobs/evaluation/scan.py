@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,12 +23,10 @@ from forensics.records import ManifestRow, UserError
 from forensics.run import Run, load_run
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
+from jobs.evaluation.settings import EvaluateJob
 from jobs.progress import Progress
 from jobs.tracking import Tracker, as_name, tracked
 from jobs.truth import NAMED, named, read_truth
-
-if TYPE_CHECKING:
-    from jobs.evaluate import EvaluateJob
 
 _QUEUED = 2  # shards per worker, one at work and one waiting
 

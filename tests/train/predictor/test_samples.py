@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from forensics.train.samples import Samples
+from forensics.train.predictor.samples import Samples
 from tests.train.photos import WINDOW, photo
 
 

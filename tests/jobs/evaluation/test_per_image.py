@@ -21,10 +21,11 @@ from forensics.evaluate.study import localization, localization_summary, predict
 from forensics.evaluate.study.settings import LocalizationStudy, PredictionStudy
 from forensics.manifest import write_manifest
 from forensics.records import ManifestRow, UserError
-from jobs import studies
 from jobs.cluster import Pool, PoolSettings
 from jobs.entry import INCOMPLETE, OK
-from jobs.evaluate import EvaluateJob, evaluate
+from jobs.evaluate import evaluate
+from jobs.evaluation import per_image as studies
+from jobs.evaluation.settings import EvaluateJob
 from jobs.tracking import TrackingSettings
 from tests.evaluate.study.archive import TRAINED, put_model, put_photo, put_splice
 from tests.prnu.cameras import photo, trained_model

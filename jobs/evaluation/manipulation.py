@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,16 +21,14 @@ from forensics.evaluate.study.manipulation_summary import lines, summarise, tabl
 from forensics.records import ManifestRow, Status, UserError
 from forensics.train.manipulation.patches import split_devices
 from jobs.cameras import say_skipped
-from jobs.cells import References, Work, digest_of, results
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
+from jobs.evaluation.cells import References, Work, digest_of, results
+from jobs.evaluation.output import destination, keep, put_table, say
+from jobs.evaluation.settings import EvaluateJob
 from jobs.manipulation_training.patches import CutPhotos, PatchSettings, cut_photos
-from jobs.study_output import destination, keep, put_table, say
 from jobs.tracking import Tracker, tracked
 from jobs.training.journal import Journal
-
-if TYPE_CHECKING:
-    from jobs.evaluate import EvaluateJob
 
 
 def evaluate_manipulation(job: EvaluateJob, study: ManipulationStudy) -> int:

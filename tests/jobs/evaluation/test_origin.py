@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 from forensics.config import load
 from forensics.evaluate.study import origin
 from forensics.records import UserError
-from jobs import origin_study
 from jobs.entry import INCOMPLETE, OK
-from jobs.evaluate import EvaluateJob, evaluate
+from jobs.evaluate import evaluate
+from jobs.evaluation import origin as origin_study
+from jobs.evaluation.settings import EvaluateJob
 from tests.jobs.origin_images import SMALL, origin_manifest
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]

@@ -14,9 +14,10 @@ from forensics.config import load
 from forensics.evaluate.study.manipulation import RECORDS
 from forensics.evaluate.study.manipulation_summary import TABLE
 from forensics.records import ManifestRow, UserError
-from jobs.cells import digest_of
 from jobs.entry import INCOMPLETE, OK
-from jobs.evaluate import EvaluateJob, evaluate
+from jobs.evaluate import evaluate
+from jobs.evaluation.cells import digest_of
+from jobs.evaluation.settings import EvaluateJob
 from jobs.training.journal import Journal
 from tests.jobs.photos import camera_photos, manifest_of
 

@@ -21,7 +21,8 @@ from forensics.trufor.checkpoint import to_safetensors
 from forensics.trufor.predictor import TruFor
 from jobs.cluster import PoolSettings
 from jobs.entry import INCOMPLETE, OK
-from jobs.evaluate import EvaluateJob, evaluate
+from jobs.evaluate import evaluate
+from jobs.evaluation.settings import EvaluateJob
 from tests.evaluate.runs import write_mask
 from tests.trufor.networks import tiny_network
 

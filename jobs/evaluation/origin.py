@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +25,11 @@ from forensics.evaluate.study.origin_plots import filters_figure, robustness_fig
 from forensics.evaluate.study.origin_summary import NAMES, ORIGINAL, lines, summarise, table
 from forensics.records import ManifestRow, Status, UserError
 from forensics.train.origin.folds import deal
-from jobs.cells import References, Work, digest_of, results
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
+from jobs.evaluation.cells import References, Work, digest_of, results
+from jobs.evaluation.output import destination, keep, put_table, say
+from jobs.evaluation.settings import EvaluateJob
 from jobs.origin_training.images import (
     ImageSettings,
     Prepared,
@@ -35,12 +37,8 @@ from jobs.origin_training.images import (
     prepare_images,
     source_of,
 )
-from jobs.study_output import destination, keep, put_table, say
 from jobs.tracking import Tracker, tracked
 from jobs.training.journal import Journal
-
-if TYPE_CHECKING:
-    from jobs.evaluate import EvaluateJob
 
 
 def evaluate_origin(job: EvaluateJob, study: OriginStudy) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,14 +33,12 @@ from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, Status, UserError
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK
+from jobs.evaluation.output import destination, keep
+from jobs.evaluation.settings import EvaluateJob
 from jobs.progress import Progress
-from jobs.study_output import destination, keep
 from jobs.tracking import Tracker, as_name, store_uri, tracked
 from jobs.truth import read_truth
 from jobs.weights import resolved
-
-if TYPE_CHECKING:
-    from jobs.evaluate import EvaluateJob
 
 Study = PredictionStudy | LocalizationStudy | TruForStudy
 

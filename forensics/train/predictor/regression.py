@@ -17,7 +17,7 @@ from forensics.prnu.blocks import FIELD_STRIDE, ImageBlocks
 from forensics.records import UserError
 from forensics.train.peers import ALONE, Peers
 from forensics.train.precision import Precision, autocast
-from forensics.train.samples import Batch, Samples
+from forensics.train.predictor.samples import Batch, Samples
 
 if TYPE_CHECKING:  # the package of predictors trains its own
     from forensics.prnu.predictors.network import CorrelationNetwork

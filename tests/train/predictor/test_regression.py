@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from forensics.prnu.blocks import ImageBlocks
 from forensics.prnu.predictors.network import CorrelationNetwork
 from forensics.records import UserError
-from forensics.train.regression import Epoch, Regression, TrainingSettings
+from forensics.train.predictor.regression import Epoch, Regression, TrainingSettings
 from tests.prnu.predictors.test_network import SMALL
 from tests.train.photos import WINDOW, photo
 

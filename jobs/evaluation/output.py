@@ -7,17 +7,15 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from forensics import storage
 from forensics.records import UserError
+from jobs.evaluation.settings import EvaluateJob
 from jobs.tracking import Tracker
-
-if TYPE_CHECKING:
-    from jobs.evaluate import EvaluateJob
 
 _REASONS = 10  # printed
 

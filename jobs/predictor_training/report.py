@@ -8,11 +8,11 @@ from typing import Any
 from forensics.prnu.camera_model import WindowModel
 from forensics.text import visible
 from jobs.cameras import Skipped
+from jobs.predictor_training.plan import Training, label
+from jobs.predictor_training.plots import Floats, scatter, thinned
+from jobs.predictor_training.registry import register_predictor
 from jobs.tracking import Tracker
 from jobs.training.course import finite
-from jobs.training.plan import Training, label
-from jobs.training.plots import Floats, scatter, thinned
-from jobs.training.registry import register_predictor
 from jobs.training.reported import Epoch
 
 

@@ -1,0 +1,1 @@
+"""Training of the CNN that predicts correlations."""

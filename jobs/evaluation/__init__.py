@@ -1,0 +1,1 @@
+"""Evaluations on Ray: a finished scan against the truth, and the studies of the papers."""
