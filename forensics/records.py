@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forensics.redact import redact
+from forensics.text import visible, visible_lines
 
 Rgb = NDArray[np.uint8]
 """Pixels on the sensor grid: uint8, shape (H, W, 3)."""
@@ -35,7 +36,13 @@ class Status(StrEnum):
 
 
 class UserError(Exception):
-    """Bad input or settings; the message says what, where and what to do. Jobs print it bare."""
+    """Bad input or settings; the message says what, where and what to do. Jobs print it bare.
+
+    Names from outside may be in it: whatever a terminal would obey is spelt out.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible_lines(message))
 
 
 class Unreadable(Exception):
@@ -52,9 +59,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of terminals; Ray writes them into it
 def explain(error: BaseException) -> str:
     """An exception as one line for a report: its message, led by its kind if it may be a bug.
 
-    Holds no secret and at most 500 characters.
+    Holds no secret, no hidden character and at most 500 characters.
     """
-    message = redact(" ".join(_COLOUR.sub("", str(error)).split()))[:500]
+    message = visible(redact(" ".join(_COLOUR.sub("", str(error)).split())))[:500]
     if message and isinstance(error, UserError | Unreadable | NotApplicable | MemoryError):
         return message
     return f"{type(error).__name__}: {message}"

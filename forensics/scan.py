@@ -82,7 +82,7 @@ class Scanner:
         try:
             image = decode(evidence.data, max_megapixels=self._limits.max_megapixels)
         except Unreadable as error:
-            return ReportRow(row, Status.UNREADABLE, str(error), **found)
+            return ReportRow(row, Status.UNREADABLE, explain(error), **found)
         except Exception as error:
             return ReportRow(row, Status.FAILED, f"decoding: {explain(error)}", **found)
         subject = Subject(row, image, self._device)
@@ -109,7 +109,7 @@ class Scanner:
             self._check_memory(detector, subject.image)
             finding = detector.examine(subject)
         except NotApplicable as abstention:
-            finding = Finding(Status.NOT_APPLICABLE, str(abstention))
+            finding = Finding(Status.NOT_APPLICABLE, explain(abstention))
         except Exception as error:
             finding = Finding(Status.FAILED, explain(error))
         return Finding(
@@ -144,8 +144,12 @@ def fetch(row: ManifestRow) -> Evidence:
 
 
 def unfetched(row: ManifestRow, error: Exception) -> ReportRow:
-    """The row of an image whose bytes could not be had."""
-    gone = isinstance(error, storage.NotFound | storage.AccessDenied)
+    """The row of an image whose bytes could not be had.
+
+    ``failed`` where the store refuses or fails: that is mended, and ``--retry status=failed`` asks
+    again. ``unreadable`` where there is no such file.
+    """
+    gone = isinstance(error, storage.NotFound)
     return ReportRow(row, Status.UNREADABLE if gone else Status.FAILED, explain(error))
 
 

@@ -21,6 +21,7 @@ from pydantic import Field
 from forensics.config import Settings
 from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, UserError
+from forensics.text import visible
 from jobs.cameras import Skipped, sample, write_trained
 from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
@@ -110,7 +111,7 @@ def _report(tracker: Tracker, result: dict[str, Any]) -> None:
     camera_id, skipped = result["camera_id"], result["skipped"]
     print(f"{camera_id}: {result['images']} images, {len(skipped)} not used")
     for image in skipped:
-        print(f"  {image.image_id}: {image.reason}")
+        print(f"  {visible(image.image_id)}: {image.reason}")
     if "error" in result:
         print(f"  {result['error']}")
         return
@@ -123,7 +124,7 @@ def _report(tracker: Tracker, result: dict[str, Any]) -> None:
         values = {f"{camera_id}.{name}": window[name] for name in names}
         tracker.metrics(values, step=window["window"])
     for name, reason in result["left_out"].items():
-        print(f"  left out {name}: {reason}")
+        print(f"  left out {visible(name)}: {reason}")
     if not result["false_alarms"]:
         print("  false alarms were not counted: that takes two images with windows to spare")
         return

@@ -26,6 +26,7 @@ from forensics.prnu.library import CameraLibrary
 from forensics.prnu.training import PristineSample, pristine_sample, train
 from forensics.records import Image, ManifestRow, UserError, explain
 from forensics.scan import fetch
+from forensics.text import visible
 
 Size = tuple[int, int]
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class Skipped:
 def say_skipped(skipped: Iterable[Skipped]) -> None:
     """The images for people, each with its reason."""
     for image in skipped:
-        print(f"{image.image_id}: not used, {image.reason}")
+        print(f"{visible(image.image_id)}: not used, {image.reason}")
 
 
 @dataclass(frozen=True)

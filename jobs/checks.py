@@ -16,6 +16,7 @@ from forensics.prnu.library import CameraLibrary
 from forensics.records import ManifestRow, Unreadable
 from forensics.redact import redact
 from forensics.run import difference, load_document, load_run
+from forensics.text import visible_lines
 from jobs.tracking import check_store
 
 
@@ -36,7 +37,9 @@ class Check:
     message: str
 
     def __str__(self) -> str:
-        return redact(f"{self.state:9}{self.name:11}{self.message}")
+        # lines of the message are set in: none of them is taken for a check
+        message = visible_lines(self.message).replace("\n", "\n" + 20 * " ")
+        return redact(f"{self.state:9}{self.name:11}{message}")
 
 
 Found = tuple[State, str]

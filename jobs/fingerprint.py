@@ -24,6 +24,7 @@ from forensics import manifest, storage
 from forensics.config import Settings
 from forensics.prnu.camera_model import CARD, UsedImage, read_card
 from forensics.records import ManifestRow, UserError
+from forensics.text import visible
 from jobs.cameras import Sums, accumulate, merge, read_accumulator, tree, write_fingerprint
 from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
@@ -76,15 +77,15 @@ def by_camera(uri: str) -> dict[str, list[ManifestRow]]:
             nameless.append(row.image_id)
         elif SAFE_ID.fullmatch(row.camera_id) is None:
             raise UserError(
-                f"{uri}: camera_id {row.camera_id!r} (image {row.image_id}) cannot name a folder; "
-                "use letters, digits, '.', '_' and '-'"
+                f"{uri}: camera_id {row.camera_id!r} (image {visible(row.image_id)}) cannot name a "
+                "folder; use letters, digits, '.', '_' and '-'"
             )
         else:
             cameras[row.camera_id].append(row)
     if nameless:
         raise UserError(
-            f"{uri}: {len(nameless)} images have no camera_id (first: {nameless[0]}); give them "
-            "one or leave them out"
+            f"{uri}: {len(nameless)} images have no camera_id (first: {visible(nameless[0])}); "
+            "give them one or leave them out"
         )
     return {name: sorted(cameras[name], key=lambda row: row.image_id) for name in sorted(cameras)}
 
@@ -153,7 +154,7 @@ def _report(tracker: Tracker, result: dict[str, Any], step: int) -> None:
     size = f", {result['width']}x{result['height']}" if result["images"] else ""
     print(f"{result['camera_id']}: {result['images']} images{size}, {len(skipped)} not used")
     for image in skipped:
-        print(f"  {image.image_id}: {image.reason}")
+        print(f"  {visible(image.image_id)}: {image.reason}")
     if result.get("train_again"):
         print(
             "  its predictors belonged to the earlier fingerprint and are gone: run "

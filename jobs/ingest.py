@@ -14,6 +14,7 @@ from pydantic import Field
 from forensics.config import Settings
 from forensics.ingest import IMAGE_SUFFIXES, CameraFrom, IngestCounts
 from forensics.ingest import ingest as write_listing
+from forensics.text import visible
 from jobs.entry import OK, run_job
 from jobs.progress import Progress
 
@@ -50,7 +51,7 @@ def ingest(job: IngestJob) -> int:
     print(f"{counts.images} images, {counts.image_bytes / 1e6:.1f} MB -> {job.output}")
     if counts.others:
         kinds = ", ".join(
-            f"{name or 'none'} {n}" for name, n in counts.other_suffixes.most_common(8)
+            f"{visible(name) or 'none'} {n}" for name, n in counts.other_suffixes.most_common(8)
         )
         print(f"{counts.others} other files left out (endings: {kinds})")
     if counts.unreadable:

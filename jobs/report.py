@@ -12,8 +12,8 @@ its end, with the pictures of the first 60 images in it; this job makes it again
 or by the thresholds of a calibration that was made since (the report's rows stay as they are). More
 pictures lie in ``pictures/`` beside the page, which loads them as they come into view. Each means
 reading an original again, and is made once: a job that was stopped goes on where it was. What a
-reviewer decides on the page and saves comes back by ``--decisions``: into ``decisions.parquet`` of
-the run, onto the page, and into MLflow.
+reviewer decides on the page and saves comes back by ``--decisions``: into ``decisions/`` and
+``decisions.parquet`` of the run, onto the page, and into MLflow.
 
 A bundle holds all that the run says of one image and on what grounds, with hashes; `python -m
 forensics verify` checks it without any library. Its digest is printed, and logged to MLflow: keep
@@ -39,7 +39,7 @@ from forensics.custody.bundle import make_bundle
 from forensics.custody.container import MANIFEST
 from forensics.records import UserError
 from forensics.report.build import PICTURES, ROWS, build_review, write_review
-from forensics.report.decisions import Decision, decisions, latest, merge, read_decisions
+from forensics.report.decisions import Decision, decisions, latest, merge
 from forensics.run import Run, load_document, load_run
 from jobs.entry import OK, run_job
 from jobs.progress import Progress
@@ -96,7 +96,7 @@ def report(job: ReportJob) -> int:
 
 def _merge(job: ReportJob, run: Run, uri: str) -> None:
     """Decisions into the run, and their counts and table into MLflow."""
-    new = merge(run, read_decisions(uri))
+    new = merge(run, uri)
     holding = latest(decisions(run))
     counts = Counter(one.decision for one in holding.values())
     told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))

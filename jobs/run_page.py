@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from forensics.report.build import Review
-from forensics.report.text import markdown_text, shell_word, visible
 from forensics.run import Run
+from forensics.text import markdown_text, shell_word, visible
 from jobs.tracking import Tracker
 
 PAGE, CONTACT, SUSPECTS = "page.html", "contact-sheet.png", "suspects.json"

@@ -6,6 +6,7 @@ from collections import Counter
 
 from forensics import manifest
 from forensics.records import ManifestRow, UserError
+from forensics.text import visible
 
 NAMED = 10
 """Ids that a message names."""
@@ -29,4 +30,4 @@ def read_truth(uri: str) -> dict[str, ManifestRow]:
 def named(ids: list[str], count: int | None = None) -> str:
     """The first ids, and how many more of ``count`` there are."""
     rest = (count or len(ids)) - len(ids[:NAMED])
-    return ", ".join(ids[:NAMED]) + (f" and {rest} more" if rest else "")
+    return ", ".join(map(visible, ids[:NAMED])) + (f" and {rest} more" if rest else "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from forensics.forecast import Sample, flagged, forecast, share
+from forensics.forecast import Floats, Sample, flagged, forecast, share
 
 
 def record(size: int = 1000, status: str = "ok", **detectors: Any) -> dict[str, Any]:
@@ -54,6 +57,75 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         )
         hits += found.seconds.lowest <= 5 + 600 <= found.seconds.highest
     assert 180 <= hits <= 200
+
+
+ROWS, SHARDS, WORKERS = 5000, 100, 4
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Made-up images of an archive: bytes, seconds, and whether they are flagged."""
+
+    sizes: Floats
+    seconds: Floats
+    flagged: NDArray[np.bool_]
+
+    def truth(self) -> float:
+        """Seconds of a scan: each shard goes to the worker that is free first."""
+        free = [5.0] * WORKERS
+        for shard in np.split(self.seconds, SHARDS):
+            heapq.heapreplace(free, free[0] + float(shard.sum()))
+        return max(free)
+
+    def drawn(self, rng: np.random.Generator, count: int) -> Sample:
+        chosen = rng.choice(ROWS, count, replace=False)
+        rows = zip(self.sizes[chosen], self.flagged[chosen], strict=True)
+        records = [record(int(size), prnu={"decision": bool(flag)}) for size, flag in rows]
+        return sample(records, list(self.seconds[chosen][WORKERS:]))
+
+
+def archive(share_flagged: float) -> Archive:
+    """Sizes as of photos; time follows the size, and differs by half from image to image."""
+    rng = np.random.default_rng(7)
+    sizes = 3e6 * rng.lognormal(0.0, 0.6, ROWS)
+    seconds = (0.3 + sizes / 3e6) * rng.gamma(4.0, 0.25, ROWS)
+    return Archive(sizes, seconds, rng.random(ROWS) < share_flagged)
+
+
+def within_a_quarter(found: float, truth: float) -> bool:
+    return abs(found - truth) <= truth / 4
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_64_images_say_what_time_and_bytes_a_held_out_archive_takes(told: bool) -> None:
+    held_out, rng = archive(0.0), np.random.default_rng(1)
+    total = int(held_out.sizes.sum())
+    known = total if told else None
+    draws = [
+        forecast(held_out.drawn(rng, 64), ROWS, SHARDS, WORKERS, "decision", known)
+        for _ in range(40)
+    ]
+    times = [within_a_quarter(found.seconds.value, held_out.truth()) for found in draws]
+    assert sum(times) >= 38
+    assert sum(within_a_quarter(found.read_bytes.value, total) for found in draws) >= 38
+
+
+@pytest.mark.parametrize(
+    ("share_flagged", "sampled", "fewest", "most"),
+    [(0.02, 64, 0, 20), (0.1, 700, 38, 40)],  # some 70 flagged images must be among those drawn
+)
+def test_rare_flags_take_a_larger_sample(
+    share_flagged: float, sampled: int, fewest: int, most: int
+) -> None:
+    held_out, rng = archive(share_flagged), np.random.default_rng(2)
+    truth = int(held_out.flagged.sum())
+    draws = [
+        forecast(held_out.drawn(rng, sampled), ROWS, SHARDS, WORKERS, "decision").flagged
+        for _ in range(40)
+    ]
+    hits = sum(within_a_quarter(found.value, truth) for found in draws)
+    assert fewest <= hits <= most
+    assert sum(found.lowest <= truth <= found.highest for found in draws) >= 37
 
 
 def test_a_flag_is_any_detector_s() -> None:

@@ -86,8 +86,9 @@ def test_an_exception_becomes_one_line(error: Exception, line: str) -> None:
     ("error", "status"),
     [
         (storage.NotFound("gone"), Status.UNREADABLE),
-        (storage.AccessDenied("denied"), Status.UNREADABLE),
-        (storage.StorageError("the server is away"), Status.FAILED),  # a retry may find it there
+        (storage.AccessDenied("denied"), Status.FAILED),  # a retry may be let in, or find it there
+        (storage.Unavailable("the server is away"), Status.FAILED),
+        (storage.StorageError("the disk is ill"), Status.FAILED),
         (OSError("cable"), Status.FAILED),
     ],
 )

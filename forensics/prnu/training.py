@@ -21,6 +21,7 @@ from forensics.prnu.hypothesis import fit_sigma0
 from forensics.prnu.predictors import PREDICTORS, FeaturePredictor
 from forensics.prnu.sampling import WINDOWS, Floats, PristineSample, pristine_sample
 from forensics.records import UserError
+from forensics.text import visible
 
 __all__ = ["WINDOWS", "PristineSample", "pristine_sample", "train"]
 
@@ -111,7 +112,7 @@ def _usable(
         if image.sha256 in reference:
             left_out[image.image_id] = "its noise is part of the fingerprint"
         elif image.sha256 in used:
-            left_out[image.image_id] = f"same file as {used[image.sha256].image.image_id}"
+            left_out[image.image_id] = f"same file as {visible(used[image.sha256].image.image_id)}"
         else:
             used[image.sha256] = sample
     return list(used.values()), left_out

@@ -24,8 +24,8 @@ from forensics.report.page import PageRow, PageSummary, render_page, worst_first
 from forensics.report.pictures import MIME, Picture
 from forensics.report.sieve import Sieve
 from forensics.report.suspects import file_name, leading, suspects_table
-from forensics.report.text import shell_word
 from forensics.run import Run, load_document
+from forensics.text import shell_word
 
 ROWS = 10_000
 """Rows on a page, worst first; the report has them all."""

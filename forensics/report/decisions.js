@@ -2,50 +2,90 @@
 // What a reviewer decides. It stays in this browser until it is saved as a file, which
 // jobs.report --decisions puts into the run. The script of the page follows this one.
 const KINDS = ["forged", "pristine", "unclear"]; // keys 1, 2, 3; 0 takes back
-const review = { made: new Map(), by: "" }; // made here, by image id
+// made here, by image id; kept: the browser has them all; saved: all are in a file
+const review = { made: new Map(), by: "", kept: true, saved: true };
 
-const reviewKey = () => "forensics decisions " + data.run;
+// Every decision has a key of its own, so that two tabs never write over each other's.
+const reviewKey = (kind, id = "") => ["forensics", kind, data.run, id].join(" ");
 const decisionOf = (row) => review.made.get(row.id) || row.decision;
+const timeOf = (decision) => (decision && Date.parse(decision.decided)) || 0; // ms; 0: none
 
-function loadDecisions() {
+// What was read at a key, where it is a decision.
+function parsed(text, id) {
   try {
-    const kept = JSON.parse(localStorage.getItem(reviewKey()));
-    review.by = String(kept.by);
-    for (const one of kept.decisions) review.made.set(one.image_id, one);
+    const { sha256, decision, reason, reviewer, decided } = JSON.parse(text);
+    const texts = [reason, reviewer, decided].every((one) => typeof one === "string");
+    if (!KINDS.includes(decision) || !texts || !Date.parse(decided)) return null;
+    return { image_id: id, sha256, decision, reason, reviewer, decided };
   } catch {
-    return; // nothing kept, or no storage for files: what is decided lasts until the page is closed
+    return null;
   }
 }
 
-function keepDecisions() {
+// Take over what this tab or another one has stored; of two on an image the later holds.
+function recall(key, text) {
+  if (key === reviewKey("reviewer")) { review.by = text || ""; return; }
+  const start = reviewKey("decision");
+  if (!key.startsWith(start)) return;
+  const id = key.slice(start.length), row = rowOf.get(id), found = parsed(text, id);
+  if (!found) review.made.delete(id); // taken back
+  else if (row && timeOf(row.decision) >= timeOf(found)) { // the run has this one, or a later one
+    if (timeOf(row.decision) === timeOf(found)) stored(() => localStorage.removeItem(key));
+  } else if (timeOf(found) < timeOf(review.made.get(id))) keepDecision(id);
+  else review.made.set(id, found);
+}
+
+function stored(action) {
   try {
-    localStorage.setItem(reviewKey(), JSON.stringify({ by: review.by, decisions: [...review.made.values()] }));
+    action();
   } catch {
-    return;
+    review.kept = false; // no storage for files, or it is full
   }
+}
+
+function loadDecisions() {
+  stored(() => {
+    for (const key of Object.keys(localStorage)) recall(key, localStorage.getItem(key));
+  });
+}
+
+function keepDecision(id) {
+  const key = reviewKey("decision", id), own = review.made.get(id);
+  stored(() => (own ? localStorage.setItem(key, JSON.stringify(own)) : localStorage.removeItem(key)));
+}
+
+// A decision of now. It comes after what it changes, even where a clock is wrong.
+function put(row, changes) {
+  const own = review.made.get(row.id), before = decisionOf(row);
+  const mine = own && (own.reviewer === "" || own.reviewer === review.by);
+  review.made.set(row.id, {
+    image_id: row.id, sha256: row.sha256, decision: own && own.decision,
+    reason: mine ? own.reason : "", // nobody's reason is put into another one's mouth
+    reviewer: review.by, ...changes,
+    decided: new Date(Math.max(Date.now(), timeOf(before) + 1)).toISOString(),
+  });
+  changed(row);
+}
+
+function changed(row) {
+  review.saved = false;
+  keepDecision(row.id);
+  drawSave();
 }
 
 function decide(row, kind) {
   if (!row) return;
-  const before = decisionOf(row);
-  if (kind === null) review.made.delete(row.id);
-  else {
-    review.made.set(row.id, {
-      image_id: row.id, sha256: row.sha256, decision: kind, reason: before ? before.reason : "",
-      reviewer: review.by, decided: new Date().toISOString(),
-    });
-  }
-  keepDecisions();
-  drawSave();
+  if (kind !== null) put(row, { decision: kind });
+  else if (review.made.delete(row.id)) changed(row);
   drawList();
   drawDetail();
 }
 
-function field(name, value, changed) {
+function field(name, value, take) {
   const input = make("input");
   input.value = value;
   input.maxLength = 2000;
-  input.addEventListener("input", () => { changed(input.value); keepDecisions(); });
+  input.addEventListener("input", () => take(input.value));
   return make("label", "", name, input);
 }
 
@@ -65,12 +105,21 @@ function decisionCard(row) {
   });
   const card = make("section", "card decision", make("h3", "", "your decision"), choices);
   if (own) {
-    card.append(
-      field("reason", own.reason, (text) => { own.reason = text; }),
-      field("reviewer", own.reviewer, (text) => { own.reviewer = text; review.by = text; }),
-    );
-  } else if (found) {
-    card.append(make("p", "say", visible([found.decision, found.reason, found.reviewer, found.decided].filter(Boolean).join(" · "))));
+    const name = field("reviewer", own.reviewer, (reviewer) => {
+      review.by = reviewer;
+      stored(() => localStorage.setItem(reviewKey("reviewer"), reviewer));
+      put(row, { reason: review.made.get(row.id).reason });
+    });
+    const reason = field("reason", own.reason, (text) => {
+      put(row, { reason: text });
+      name.querySelector("input").value = review.by; // who changes it says it
+    });
+    card.append(reason, name);
+  }
+  if (row.decision) {
+    const { decision, reason, reviewer, decided } = row.decision;
+    const time = timeOf(row.decision) ? new Date(decided).toISOString().slice(0, 16).replace("T", " ") + " UTC" : decided;
+    card.append(make("p", "say", (own ? "in the run: " : "") + visible([decision, reason, reviewer, time].filter(Boolean).join(" · "))));
   }
   return card;
 }
@@ -79,13 +128,28 @@ function drawSave() {
   const count = review.made.size;
   $$("save").hidden = !count;
   $$("save").textContent = "Save " + count.toLocaleString("en") + (count === 1 ? " decision" : " decisions");
+  $$("unkept").hidden = review.kept || review.saved;
 }
 
 function saveDecisions() {
-  const content = { format: 1, run: data.run, decisions: [...review.made.values()] };
+  const content = { format: 1, run: data.run, decisions: [...review.made.values()].sort((a, b) => timeOf(a) - timeOf(b)) };
   const link = make("a");
   link.href = URL.createObjectURL(new Blob([JSON.stringify(content, null, 1)], { type: "application/json" }));
   link.download = "decisions-" + data.run.slice(0, 8).replace(/[^0-9a-f]/gi, "") + ".json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  review.saved = true;
+  drawSave();
 }
+
+window.addEventListener("storage", (event) => { // of another tab
+  if (event.key === null) return; // all was cleared: this tab still has its decisions
+  stored(() => recall(event.key, localStorage.getItem(event.key))); // this tab may have written since
+  drawSave();
+  drawList();
+  if (state.chosen && event.key === reviewKey("decision", state.chosen.id)) drawDetail();
+});
+
+window.addEventListener("beforeunload", (event) => {
+  if (!review.kept && !review.saved) event.preventDefault(); // the browser asks
+});

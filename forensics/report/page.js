@@ -2,6 +2,7 @@
 // Every string of the data comes from outside. It reaches the page as textContent only.
 const data = JSON.parse(document.getElementById("data").textContent);
 const rows = data.rows;
+const rowOf = new Map(rows.map((row) => [row.id, row]));
 const HEIGHT = 58; // pixels, as in the style of .row
 const WORDS = { not_applicable: "not applicable" };
 const state = { status: null, flagged: false, query: "", by: "", least: 0, decided: "", order: "worst", chosen: null };

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forensics.redact import redact
-from forensics.report.text import shell_word, visible
 from forensics.run import Run
+from forensics.text import shell_word, visible
 
 
 def suspects_table(run: Run, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

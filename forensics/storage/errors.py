@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from forensics.records import UserError
+from forensics.text import visible
 
 
 class StorageError(UserError):
-    """An object could not be read, written, listed or deleted."""
+    """An object could not be read, written, listed or deleted. The message is one line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(message))
 
 
 class NotFound(StorageError):

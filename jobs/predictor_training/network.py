@@ -18,6 +18,7 @@ from forensics.prnu.predictors import PREDICTORS
 from forensics.prnu.predictors.network import CNNSettings
 from forensics.prnu.regression import image_gain
 from forensics.records import UserError
+from forensics.text import visible
 from forensics.train.predictor.regression import TrainingSettings
 from jobs.cameras import Skipped
 from jobs.predictor_training.loop import train_loop
@@ -136,7 +137,7 @@ def _sample(training: Training, options: NetworkOptions) -> _Blocks:
                 references.append(reference)
                 sampled.append(summary)
                 continue
-            summary = Skipped(image.image_id, f"same file as {first[image.sha256]}")
+            summary = Skipped(image.image_id, f"same file as {visible(first[image.sha256])}")
         skipped[summary.image_id] = summary
     return _Blocks(references, sampled, tuple(skipped.values()))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from forensics.prnu.camera_model import WindowModel
+from forensics.text import visible
 from jobs.cameras import Skipped
 from jobs.predictor_training.plan import Training, label
 from jobs.predictor_training.plots import Floats, scatter, thinned
@@ -73,7 +74,7 @@ def say(result: dict[str, Any]) -> None:
     images = max((entry["images"] for entry in windows), default=0)
     print(f"{result['name']}: {images} photos, {len(skipped)} not used")
     for image_id, reason in skipped.items():
-        print(f"  {image_id}: {reason}")
+        print(f"  {visible(image_id)}: {reason}")
     if result["error"]:
         print(f"  no predictor: {result['error']}")
     for entry in windows:

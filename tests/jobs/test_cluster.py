@@ -8,11 +8,13 @@ import pytest
 import ray
 
 from forensics.records import UserError
+from jobs import cluster
 from jobs.cluster import Pool, PoolSettings, check_budget, connected, size_pool
 
 
 def have(monkeypatch: pytest.MonkeyPatch, **resources: float) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Labels": {"ray.io/node-id": "1"}}])
 
 
 def pool(workers: int, cpus: float = 1.0, gpus: float = 0.0) -> Pool:
@@ -74,6 +76,66 @@ def test_no_cluster_is_so_small_that_the_default_hangs(monkeypatch: pytest.Monke
         size_pool(PoolSettings())
 
 
+class Scaling:
+    """A cluster whose head has no CPUs, and that starts a node per call while it is asked to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int, **node: float) -> None:
+        self._most, self._node, self._up = most, node, 0
+        self.asked: list[list[dict[str, float]]] = []
+        group = {"ray.io/node-group": "head"}
+        monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Labels": group}])
+        monkeypatch.setattr(ray, "cluster_resources", self._resources)
+        monkeypatch.setattr(
+            cluster, "request_resources", lambda bundles: self.asked.append(bundles)
+        )
+        monkeypatch.setattr(cluster, "POLL_SECONDS", 0.001)
+
+    def _request(self, bundles: list[dict[str, float]]) -> None:
+        self.asked.append(bundles)
+
+    def _resources(self) -> dict[str, float]:
+        if self.asked and self.asked[-1]:
+            self._up = min(self._most, self._up + 1)
+        return {name: self._up * amount for name, amount in self._node.items() if self._up}
+
+
+def test_a_cluster_that_scales_is_asked_for_the_pool_and_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scaling = Scaling(monkeypatch, 4, CPU=8, GPU=1)
+    wanted = PoolSettings(workers=3, gpus_per_worker=1)
+    assert size_pool(wanted) == pool(3, gpus=1)
+    assert scaling.asked == [[{"CPU": 1.0, "GPU": 1.0}] * 3 + [{"CPU": 1}], []]  # and let go
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("waiting for nodes: 8 of 4 CPUs and 1 of 3 GPUs are up")
+    assert len(lines) == 2  # as long as nothing changes there is nothing to say
+    assert size_pool(wanted) == pool(3, gpus=1)
+    assert len(scaling.asked) == 2  # they are up
+
+
+def test_a_gpu_is_asked_for_by_its_share_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    scaling = Scaling(monkeypatch, 1, CPU=8, GPU=1)
+    assert size_pool(PoolSettings(gpus_per_worker=0.5)) == pool(1, gpus=0.5)
+    assert scaling.asked[0] == [{"CPU": 1.0, "GPU": 0.5}, {"CPU": 1}]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+def test_a_pool_that_no_node_comes_for_is_refused_and_no_longer_asked_for(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    scaling = Scaling(monkeypatch, 1, CPU=8)
+    with pytest.raises(UserError, match=r"100 workers need 101 CPUs .* the cluster has 8 CPUs"):
+        size_pool(PoolSettings(workers=100, wait_seconds=seconds))
+    assert scaling.asked[-1] == []
+
+
+def test_a_cluster_that_does_not_scale_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "request_resources", lambda bundles: pytest.fail("was asked"))
+    have(monkeypatch, CPU=3)
+    with pytest.raises(UserError, match="9 workers need 10 CPUs"):
+        size_pool(PoolSettings(workers=9))
+
+
 @pytest.mark.ray
 def test_a_ray_that_runs_is_used_and_left_running(ray_local: None) -> None:
     with connected(PoolSettings()) as found:
@@ -94,6 +156,7 @@ def test_a_ray_started_here_has_room_for_the_pool(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ray, "init", lambda **options: started.update(options))
     monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": started["num_cpus"]})
+    monkeypatch.setattr(ray, "nodes", lambda: [])
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
     def start(**wanted: float) -> Pool:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from forensics.calibration.build import calibrate, collect
 from forensics.config import load
+from forensics.limits import GIB
 from forensics.manifest import write_manifest
 from forensics.records import ManifestRow, UserError
 from jobs.doctor import DoctorJob, doctor
@@ -42,6 +47,29 @@ def number(text: str) -> float:
     return float(value.replace(",", "")) * {"kB": 1e3, "MB": 1e6}.get(unit, 1)
 
 
+@contextmanager
+def peak_of_workers() -> Iterator[list[int]]:
+    """The most that each process which examines images for this test has held so far, in bytes."""
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.05):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error, OSError, IndexError):
+                    if "forensics.worker" in process.cmdline():
+                        text = Path(f"/proc/{process.pid}/status").read_text()
+                        seen.append(int(text.partition("VmHWM:")[2].split()[0]) * 1024)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_the_bill_is_what_the_scan_then_takes(tmp_path: Path) -> None:
     ids = [f"{'abstain' if n % 3 == 0 else 'image'}{n}" for n in range(60)]
     manifest, output = make_archive(tmp_path, ids), tmp_path / "run"
@@ -49,7 +77,8 @@ def test_the_bill_is_what_the_scan_then_takes(tmp_path: Path) -> None:
     assert "BAD" not in lines
     assert lines["ready:"] == ["jobs.scan can start"]
     assert not list(output.iterdir())  # nothing of it is kept
-    assert scan(load(ScanJob, None, arguments(manifest, output))) == 0
+    with peak_of_workers() as peak:
+        assert scan(load(ScanJob, None, arguments(manifest, output))) == 0
     found = list(statuses(output).values())
     assert number(lines["not_applicable"][0]) == pytest.approx(20, rel=0.4)
     assert found.count("not_applicable") == 20
@@ -60,6 +89,7 @@ def test_the_bill_is_what_the_scan_then_takes(tmp_path: Path) -> None:
     sizes = pq.read_table(output / "manifest.parquet")["size"].to_pylist()
     assert number(lines["read"][0]) == pytest.approx(sum(sizes), rel=0.01)
     assert "GiB per worker" in lines["memory"][0]
+    assert number(lines["memory"][0]) == pytest.approx(max(peak) / GIB, rel=0.25)
 
 
 def test_every_fault_is_found_before_anything_starts(tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def listed(page):
     return page.find_element(By.ID, "found").text
 
 
+def each(page, selector, what):
+    """``what`` of the elements, at one moment: the list is drawn anew at any time."""
+    script = f"return [...document.querySelectorAll(arguments[0])].map(node => node.{what})"
+    return page.execute_script(script, selector)
+
+
 def body(page):
     return page.find_element(By.TAG_NAME, "body")
 
@@ -104,8 +110,7 @@ def test_keys_move_the_selection(page):
     ]:
         body(page).send_keys(key)
         assert chosen(page) == name
-        marked = page.find_elements(By.CSS_SELECTOR, ".row[aria-selected=true]")
-        assert [row.get_attribute("title") for row in marked] == [name]
+        assert each(page, ".row[aria-selected=true]", "title") == [name]
     body(page).send_keys("z")
     assert page.find_elements(By.CSS_SELECTOR, ".frame.actual")
     body(page).send_keys("/")
@@ -146,7 +151,7 @@ def test_thousands_of_rows_keep_only_those_in_sight(browser, tmp_path):
     assert len(browser.find_elements(By.CSS_SELECTOR, ".row")) < 60
     browser.find_element(By.ID, "list").send_keys(Keys.END)
     assert chosen(browser) == "00000.jpg"
-    assert browser.find_element(By.CSS_SELECTOR, ".row[aria-selected=true]").is_displayed()
+    assert each(browser, ".row[aria-selected=true]", "checkVisibility()") == [True]
     assert len(browser.find_elements(By.CSS_SELECTOR, ".row")) < 60
 
 
@@ -155,9 +160,9 @@ def test_a_calibrated_page_filters_what_is_flagged_and_orders_by_rarity(browser,
     path.write_text(render_page(calibrated_rows(), CALIBRATED), encoding="utf-8")
     browser.get(path.as_uri())
     assert CALIBRATED.note in browser.find_element(By.ID, "note").text
-    names = [node.text for node in browser.find_elements(By.CSS_SELECTOR, ".row .name")]
+    names = each(browser, ".row .name", "textContent")
     assert names[:4] == ["rare.jpg", "tied-high.jpg", "tied-low.jpg", "common.jpg"]
-    numbers = [node.text for node in browser.find_elements(By.CSS_SELECTOR, ".row .number")]
+    numbers = each(browser, ".row .number", "textContent")
     assert numbers[:5] == ["0.5 %", "2 %", "2 %", "40 %", "–"]
     detail = browser.find_element(By.ID, "detail").text
     assert "0.5 % of pristine images score as high: flagged" in detail
@@ -169,7 +174,7 @@ def test_a_calibrated_page_filters_what_is_flagged_and_orders_by_rarity(browser,
     browser.find_element(By.CSS_SELECTOR, "[data-status='']").click()
     assert listed(browser) == "7 images"
     browser.find_element(By.ID, "by").send_keys("prnu")
-    numbers = [node.text for node in browser.find_elements(By.CSS_SELECTOR, ".row .number")]
+    numbers = each(browser, ".row .number", "textContent")
     assert numbers[:2] == ["0.99", "0.90"]
     assert browser.get_log("browser") == []
 
@@ -225,6 +230,158 @@ def test_a_reviewer_decides_by_keys_and_saves_a_file(browser, tmp_path):
     select.select_by_value("yes")
     assert listed(browser) == f"3 of {len(shown)} images"
     assert browser.get_log("browser") == []
+
+
+def decided_page(path, digest, **merged):
+    """A page of a run of its own; ``merged``: the decision on ``id-1``, the first of the list."""
+    earlier = {
+        "decision": "forged",
+        "reason": "Alice's reason",
+        "reviewer": "Alice",
+        "decided": "2026-03-02T07:00:00.000+00:00",
+        **merged,
+    }
+    shown = [replace(row, decision=earlier if row.image_id == "id-1" else None) for row in rows()]
+    path.write_text(render_page(shown, replace(SUMMARY, digest=digest)), encoding="utf-8")
+    return path.as_uri()
+
+
+def pressed(browser):
+    """What the card of the chosen image says is decided."""
+    return each(browser, ".choices [aria-pressed=true]", "dataset.decision")
+
+
+def test_who_overrules_a_decision_does_not_speak_with_its_reason(browser, tmp_path):
+    ahead = "2999-01-01T00:00:00.000+00:00"  # the other machine's clock is wrong
+    browser.get(decided_page(tmp_path / "page.html", "a1", decided=ahead))
+    card = ".decision"
+    assert "Alice's reason · Alice · 2999-01-01 00:00 UTC" in (
+        browser.find_element(By.CSS_SELECTOR, card).text
+    )
+    body(browser).send_keys("2")
+    reason, reviewer = browser.find_elements(By.CSS_SELECTOR, ".decision input")
+    assert reason.get_property("value") == ""
+    assert "in the run: forged · Alice's reason" in browser.find_element(By.CSS_SELECTOR, card).text
+    reviewer.send_keys("Bob")
+    [one] = saved(browser, 1)["decisions"]
+    assert (one["decision"], one["reason"], one["reviewer"]) == ("pristine", "", "Bob")
+    assert one["decided"] > ahead  # so it holds when it is merged
+    until(lambda: reopened(browser))
+    assert pressed(browser) == ["pristine"]
+    assert browser.get_log("browser") == []
+
+
+def test_an_edit_is_a_later_decision_of_who_makes_it(browser, tmp_path):
+    browser.get(decided_page(tmp_path / "page.html", "a2"))
+    body(browser).send_keys("1")
+    reason, reviewer = browser.find_elements(By.CSS_SELECTOR, ".decision input")
+    reviewer.send_keys("Bob")
+    [first] = saved(browser, 1)["decisions"]
+    reason.send_keys("shadows")
+    [second] = saved(browser, 1)["decisions"]
+    assert second["decided"] > first["decided"]
+    assert second["reason"] == "shadows"
+    browser.find_element(By.TAG_NAME, "h2").click()
+    body(browser).send_keys("j", "1")  # another reviewer sits down
+    name = browser.find_elements(By.CSS_SELECTOR, ".decision input")[1]
+    name.send_keys(Keys.BACKSPACE * 3, "Eve")
+    browser.find_element(By.TAG_NAME, "h2").click()
+    body(browser).send_keys("k")
+    reason, reviewer = browser.find_elements(By.CSS_SELECTOR, ".decision input")
+    assert reviewer.get_property("value") == "Bob"
+    reason.send_keys("!")
+    assert reviewer.get_property("value") == "Eve"
+    reasons = {one["image_id"]: one for one in saved(browser, 2)["decisions"]}
+    assert reasons["id-1"]["reason"] == "shadows!"
+    assert reasons["id-1"]["reviewer"] == "Eve"
+
+
+@pytest.fixture
+def tabs(browser):
+    """Opens an address in two tabs, and closes the second in the end."""
+    first = browser.current_window_handle
+
+    def opened(uri):
+        browser.get(uri)
+        browser.switch_to.new_window("tab")
+        browser.get(uri)
+        return first, browser.current_window_handle
+
+    yield opened
+    for handle in browser.window_handles:
+        if handle != first:
+            browser.switch_to.window(handle)
+            browser.close()
+    browser.switch_to.window(first)
+
+
+def test_two_tabs_lose_nothing_of_each_other(browser, tmp_path, tabs):
+    first, second = tabs(decided_page(tmp_path / "page.html", "a3"))
+    browser.switch_to.window(first)
+    body(browser).send_keys("1", "j", "1")
+    browser.switch_to.window(second)
+    until(lambda: browser.find_element(By.ID, "save").text == "Save 2 decisions")
+    assert pressed(browser) == ["forged"]
+    body(browser).send_keys("2")  # overrules the first tab, which shows another image
+    body(browser).send_keys("j", "j", "3")
+    browser.switch_to.window(first)
+    until(lambda: browser.find_element(By.ID, "save").text == "Save 3 decisions")
+    made = {one["image_id"]: one["decision"] for one in saved(browser, 3)["decisions"]}
+    assert made == {"id-1": "pristine", "id-2": "forged", "id-0": "unclear"}
+    body(browser).send_keys("0")  # taken back in one is taken back in both
+    browser.switch_to.window(second)
+    until(lambda: browser.find_element(By.ID, "save").text == "Save 2 decisions")
+    until(lambda: reopened(browser))
+    made = {one["image_id"]: one["decision"] for one in saved(browser, 2)["decisions"]}
+    assert made == {"id-1": "pristine", "id-0": "unclear"}
+    assert browser.get_log("browser") == []
+
+
+def test_what_was_merged_since_holds_over_what_this_browser_kept(browser, tmp_path):
+    path = tmp_path / "page.html"
+    browser.get(decided_page(path, "a4"))
+    body(browser).send_keys("1")
+    [made] = saved(browser, 1)["decisions"]
+    until(lambda: reopened(browser))
+    assert pressed(browser) == ["forged"]
+    later = "2999-01-01T00:00:00.000+00:00"
+    browser.get(decided_page(path, "a4", decision="pristine", decided=later))
+    assert pressed(browser) == ["pristine"]
+    assert not browser.find_element(By.ID, "save").is_displayed()
+    browser.get(decided_page(path, "a4"))  # a page of before: what was never merged is still there
+    assert pressed(browser) == ["forged"]
+    browser.get(decided_page(path, "a4", **{k: made[k] for k in ("decision", "decided")}))
+    assert not browser.find_element(By.ID, "save").is_displayed()  # it is in the run
+    asks = "return Object.keys(localStorage).filter(key => key.includes(' a4 ')).length"
+    assert browser.execute_script(asks) == 0
+
+
+LEAVING = """const leaving = new Event("beforeunload", {cancelable: true});
+window.dispatchEvent(leaving); return leaving.defaultPrevented"""
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_browser_that_keeps_nothing_says_so_and_asks_before_it_closes(browser, tmp_path, works):
+    refuse = "Storage.prototype.setItem = () => { throw new DOMException('full') }"
+    script = browser.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument", {"source": "" if works else refuse}
+    )
+    try:
+        browser.get(decided_page(tmp_path / "page.html", f"a5{works}"))
+        warning = browser.find_element(By.ID, "unkept")
+        assert not browser.execute_script(LEAVING)
+        assert not warning.is_displayed()  # there is nothing to lose yet
+        body(browser).send_keys("1")
+        assert browser.execute_script(LEAVING) is not works
+        assert warning.is_displayed() is not works
+        saved(browser, 1)
+        assert not browser.execute_script(LEAVING)
+        assert not warning.is_displayed()
+        body(browser).send_keys("0")
+        assert browser.execute_script(LEAVING) is not works  # the file still has it
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+        browser.get("about:blank")
 
 
 def beside(tmp_path, browser, names):

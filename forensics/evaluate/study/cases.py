@@ -18,7 +18,7 @@ from forensics.prnu.recompress import recompress
 from forensics.prnu.residual import gray, noise_residual
 from forensics.records import ManifestRow, NotApplicable, Status, Unreadable, UserError, explain
 from forensics.scan import fetch
-from forensics.storage import AccessDenied, NotFound
+from forensics.storage import NotFound
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +128,8 @@ def open_case(
 def status_of(error: Exception) -> tuple[Status, str]:
     """Status and reason of an image that a study could not judge."""
     if isinstance(error, NotApplicable):
-        return Status.NOT_APPLICABLE, str(error)
-    unreadable = isinstance(error, Unreadable | NotFound | AccessDenied)
+        return Status.NOT_APPLICABLE, explain(error)
+    unreadable = isinstance(error, Unreadable | NotFound)
     return Status.UNREADABLE if unreadable else Status.FAILED, explain(error)
 
 

@@ -18,6 +18,7 @@ from forensics.config import Settings
 from forensics.origin.network import OriginNetwork, probabilities
 from forensics.origin.patches import ORIENTATIONS, orient
 from forensics.records import UserError
+from forensics.text import visible
 from forensics.train.origin.images import OriginImage
 from forensics.train.peers import ALONE, Peers
 from forensics.train.precision import Precision, autocast
@@ -86,7 +87,7 @@ class OriginTraining:
         counts = np.zeros(len(classes))
         for image in images:
             if not 0 <= image.label < len(classes):
-                raise UserError(f"{image.image_id}: class {image.label} of {len(classes)}")
+                raise UserError(f"{visible(image.image_id)}: class {image.label} of {len(classes)}")
             counts[image.label] += len(image.corners)
         if missing := [c for c, n in zip(classes, counts, strict=True) if not n]:
             raise UserError(f"there is no image to learn from of {', '.join(missing)}")

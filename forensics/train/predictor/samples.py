@@ -18,6 +18,7 @@ from torch import Tensor
 from forensics.prnu.blocks import FIELD_STRIDE, ImageBlocks
 from forensics.prnu.saturation import SATURATED
 from forensics.records import UserError
+from forensics.text import visible
 from forensics.train.peers import ALONE, Peers
 
 Table = NDArray[np.int64]
@@ -134,13 +135,14 @@ class Samples:
     def _check(self, image: ImageBlocks) -> None:
         if self._fields and image.field is None:
             raise UserError(
-                f"{image.image_id} has no field of correlations; crops larger than the window of "
-                f"{self.window} px need one"
+                f"{visible(image.image_id)} has no field of correlations; crops larger than the "
+                f"window of {self.window} px need one"
             )
         if min(image.pixels.shape[:2]) < self.crop:
             height, width = image.pixels.shape[:2]
             raise UserError(
-                f"{image.image_id} has {width}x{height} px, too small for crops of {self.crop} px"
+                f"{visible(image.image_id)} has {width}x{height} px, too small for crops of "
+                f"{self.crop} px"
             )
 
     def _blocks(self) -> Table:

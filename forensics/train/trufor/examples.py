@@ -15,6 +15,7 @@ from forensics import storage
 from forensics.decode import decode
 from forensics.evaluate.scan import FORGED, PRISTINE, read_mask
 from forensics.records import ManifestRow, Rgb, UserError
+from forensics.text import visible
 
 Pair = tuple[Rgb, NDArray[np.bool_]]
 """Pixels uint8 (H, W, 3), and bool (H, W), true where forged."""
@@ -75,7 +76,7 @@ class Cache:
         try:
             pair = example.read()
         except Exception as error:
-            raise UserError(f"{example.image_id}: {error}") from error
+            raise UserError(f"{visible(example.image_id)}: {error}") from error
         with self._lock:
             if example.image_id not in self._pairs:
                 self._pairs[example.image_id] = pair

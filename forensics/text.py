@@ -16,6 +16,11 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
+def visible_lines(text: str) -> str:
+    """The same of a text of several lines, which stay lines."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def shell_word(text: str) -> str:
     """The text as one word of a shell's command line (bash or zsh where characters are hidden)."""
     if not _HIDDEN.search(text):

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from forensics.report.text import markdown_text, shell_word, visible
+from forensics.text import markdown_text, shell_word, visible
 from tests.report.pages import HOSTILE
 
 WRITABLE = [name for name in HOSTILE if "\udc80" not in name]
