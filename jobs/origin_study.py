@@ -69,7 +69,7 @@ def evaluate_origin(job: EvaluateJob, study: OriginStudy) -> int:
             "truth": {"uri": truth, "rows": len(rows)},
             "images": Counter(str(row.label) for row in next(iter(sets.values())).rows),
             "folds": dict(sorted(folds.items())) if study.apart == "sources" else None,
-            "harder": len(sets[True].harder) if True in sets else None,
+            "earlier_may_show": len(sets[True].showing) if True in sets else None,
             **summarise(made, classes, study.seed),
         }
         _keep(output, made, summary, tracker)

@@ -166,7 +166,7 @@ def _train(
         "sources": dict(Counter(sources)),
         "tested_on": names,
         "level": job.level.model_dump(mode="json") if job.levelling else None,
-        "compressed_harder": len(prepared.harder),
+        "earlier_may_show": len(prepared.showing),
     }
     card = keep(tracker, job.output, name, shape, outcome, about)
     journal.close()

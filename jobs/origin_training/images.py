@@ -11,7 +11,7 @@ import ray
 from numpy.typing import NDArray
 
 from forensics.decode import decode
-from forensics.origin.level import LevelSettings, compressed_harder
+from forensics.origin.level import LevelSettings, earlier_may_show
 from forensics.origin.patches import PatchSettings
 from forensics.records import ManifestRow, UserError, explain
 from forensics.scan import fetch
@@ -40,7 +40,7 @@ class Prepared:
     images: tuple[Any, ...]  # references of `OriginImage`
     rows: tuple[ManifestRow, ...]  # theirs
     skipped: tuple[Skipped, ...]
-    harder: tuple[str, ...]  # ids of images that levelling may not hide the compression of
+    showing: tuple[str, ...]  # ids of images whose earlier compression levelling may not hide
 
     def of(self, folds: NDArray[np.int64], fold: int, *, tested: bool) -> list[Any]:
         """References of the images of one fold, or of all the others."""
@@ -49,10 +49,11 @@ class Prepared:
     def say(self) -> None:
         """What people should know of the rest."""
         say_skipped(self.skipped)
-        if self.harder:
+        if self.showing:
             print(
-                f"{len(self.harder)} images were compressed harder before than levelling does "
-                f"(first: {self.harder[0]}); lower level.jpeg_qualities, or it may still show"
+                f"{len(self.showing)} images were compressed before in a way that may still show "
+                f"(first: {self.showing[0]}): as JPEG harder than levelling does, or as WebP or "
+                "AVIF; lower level.jpeg_qualities, or leave them out"
             )
 
 
@@ -97,7 +98,7 @@ def prepare_images(rows: Sequence[ManifestRow], settings: ImageSettings) -> Prep
 def prepared(
     row: ManifestRow, settings: ImageSettings
 ) -> tuple[OriginImage | None, tuple[Skipped | None, bool]]:
-    """One image, or why there is none; and whether it was compressed harder before."""
+    """One image, or why there is none; and whether an earlier compression may show."""
     try:
         if row.label not in settings.classes:
             raise UserError(f"its label is {row.label!r}, which names no class")
@@ -116,5 +117,5 @@ def prepared(
         )
     except Exception as error:
         return None, (Skipped(row.image_id, explain(error)), False)
-    harder = settings.level is not None and compressed_harder(found.jpeg_quality, settings.level)
-    return image, (None, harder)
+    showing = settings.level is not None and earlier_may_show(found, settings.level)
+    return image, (None, showing)

@@ -78,7 +78,7 @@ def test_the_network_and_its_card(trained: Path) -> None:
     assert np.sum(card["tested"]["confusion"]) == 6
     assert card["training_patches"] == 6 * 6
     assert card["level"]["largest"] == 80
-    assert card["compressed_harder"] == 0
+    assert card["earlier_may_show"] == 0
     assert set(card["filter_variance"]) == {"red", "green", "blue"}
     assert not (trained / "out" / ".training").exists()
 
