@@ -19,6 +19,7 @@ from forensics.records import Image, NotApplicable, Rgb
 Quality = Annotated[int, Field(ge=1, le=100)]
 
 _BLOCK = 8  # side of a JPEG block
+_JPEG_SIDE = 65500  # longest that libjpeg writes
 _LOSSY = ("AVIF", "WEBP", "JPEG", "MPO")  # where no quality is known
 
 
@@ -64,6 +65,28 @@ def level(rgb: Rgb, image_id: str, settings: LevelSettings) -> Rgb:
     y, x = (_begin(side, settings, rng) for side in (height, width))
     part = rgb[y : y + settings.largest, x : x + settings.largest]
     return recompress(np.ascontiguousarray(part), quality)
+
+
+def compressed_alike(rgb: Rgb, quality: int) -> Rgb:
+    """A whole image compressed as `level` compresses, uint8 (H, W, 3), a new array.
+
+    For a network that learned from levelled images. Nothing is cropped, so places stay: blocks
+    begin in row and column 4, lest they lie on those of the file, and what is before stays as it
+    is.
+
+    Raises `NotApplicable` for a side that no JPEG file can have.
+    """
+    height, width = rgb.shape[:2]
+    if max(height, width) > _JPEG_SIDE:
+        raise NotApplicable(
+            f"{width}x{height} pixels: JPEG, in which the network's images were compressed, ends "
+            f"at {_JPEG_SIDE} a side"
+        )
+    compressed = rgb.copy()
+    inner = rgb[_BLOCK // 2 :, _BLOCK // 2 :]
+    if inner.size:
+        compressed[_BLOCK // 2 :, _BLOCK // 2 :] = recompress(np.ascontiguousarray(inner), quality)
+    return compressed
 
 
 def earlier_may_show(image: Image, settings: LevelSettings) -> bool:

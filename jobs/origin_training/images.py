@@ -11,9 +11,9 @@ import ray
 from numpy.typing import NDArray
 
 from forensics.decode import decode
-from forensics.origin.level import LevelSettings, earlier_may_show
+from forensics.origin.level import LevelSettings, compressed_alike, earlier_may_show, level
 from forensics.origin.patches import PatchSettings
-from forensics.records import ManifestRow, UserError, explain
+from forensics.records import Image, ManifestRow, Rgb, UserError, explain
 from forensics.scan import fetch
 from forensics.train.origin.images import OriginImage, prepare
 from jobs.cameras import Skipped, say_skipped
@@ -31,6 +31,7 @@ class ImageSettings:
     level: LevelSettings | None
     seed: int
     max_megapixels: float
+    jpeg_quality: int | None = None  # of images that are not levelled: as the detector has them
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ def classes_of(rows: Sequence[ManifestRow], natural: str) -> tuple[str, ...]:
             f"the manifest's labels name the classes; two or more are needed, there is {named}"
         )
     return tuple(sorted(labels, key=lambda label: label != natural))
+
+
+def missing_in(rows: Sequence[ManifestRow], classes: Sequence[str]) -> list[str]:
+    """The classes that no image is of."""
+    there = {row.label for row in rows}
+    return [name for name in classes if name not in there]
 
 
 def source_of(row: ManifestRow) -> str:
@@ -110,12 +117,19 @@ def prepared(
             row.image_id,
             source_of(row),
             settings.classes.index(row.label),
-            found.pixels,
+            _pixels(found, row.image_id, settings),
             settings.patches,
-            settings.level,
             settings.seed,
         )
     except Exception as error:
         return None, (Skipped(row.image_id, explain(error)), False)
     showing = settings.level is not None and earlier_may_show(found, settings.level)
     return image, (None, showing)
+
+
+def _pixels(found: Image, image_id: str, settings: ImageSettings) -> Rgb:
+    if settings.level is not None:
+        return level(found.pixels, image_id, settings.level)
+    if settings.jpeg_quality is not None:
+        return compressed_alike(found.pixels, settings.jpeg_quality)
+    return found.pixels

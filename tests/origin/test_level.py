@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from forensics.decode import decode
 from forensics.decode.jpeg import standard_tables
-from forensics.origin.level import LevelSettings, earlier_may_show, level
+from forensics.origin.level import LevelSettings, compressed_alike, earlier_may_show, level
 from forensics.prnu.recompress import recompress
 from forensics.records import Image, NotApplicable, Rgb
 from tests.origin.networks import of_class
@@ -129,6 +129,17 @@ def _saved(format: str, **settings: int) -> Image:
     file = io.BytesIO()
     PIL.Image.fromarray(of_class(0, 0)).save(file, format, **settings)
     return decode(file.getvalue())
+
+
+def test_a_whole_image_is_compressed_across_its_blocks_and_stays_in_place() -> None:
+    rgb = of_class(0, 0, 61, 83)
+    found = compressed_alike(rgb, 70)
+    assert np.array_equal(found[4:, 4:], recompress(np.ascontiguousarray(rgb[4:, 4:]), 70))
+    assert np.array_equal(found[:4], rgb[:4])
+    assert np.array_equal(found[:, :4], rgb[:, :4])
+    assert np.array_equal(compressed_alike(rgb[:3], 70), rgb[:3])
+    with pytest.raises(NotApplicable, match="65501x1 pixels: JPEG"):
+        compressed_alike(np.zeros((1, 65501, 3), np.uint8), 70)
 
 
 def test_ranges_that_run_backwards_are_refused() -> None:
