@@ -42,7 +42,7 @@ from jobs.origin_training.images import (
     source_of,
 )
 from jobs.origin_training.loop import train_loop
-from jobs.origin_training.outcome import keep
+from jobs.origin_training.outcome import conclusion, keep
 from jobs.tracking import Tracker, TrackingSettings, tracked
 from jobs.training.course import Course
 from jobs.training.follow import trained
@@ -187,18 +187,8 @@ def _train(
     }
     card = keep(tracker, job.output, name, shape, outcome, about)
     journal.close()
-    found, alike = card["tested"], "with classes alike"
-    if missing:
-        alike += f" (without {', '.join(missing)})"
-    scanned = "as found"
-    if shape.jpeg_quality is not None:
-        scanned += f" and compressed at {shape.jpeg_quality}, as a scan does,"
-    print(
-        f"{name}: {found['accuracy']:.1%} of {found['images']} images of other sources right, "
-        f"{found['balanced_accuracy']:.1%} {alike}; {scanned} "
-        f"{card['tested_as_found']['accuracy']:.1%} -> "
-        f"{storage.join(job.output, name)}.safetensors, {card['registered']}"
-    )
+    where = storage.join(job.output, name)
+    print(f"{conclusion(card, shape)} -> {where}.safetensors, {card['registered']}")
     return OK
 
 
