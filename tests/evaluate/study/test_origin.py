@@ -17,6 +17,7 @@ from forensics.evaluate.study.origin_plots import filters_figure, robustness_fig
 from forensics.origin.filters import channel_variances
 from forensics.records import Status
 from tests.origin.networks import CLASSES, of_class
+from tests.origin.test_network import published, saved
 from tests.train.origin.made import PATCHES, images
 
 STUDY = OriginStudy.model_validate(
@@ -126,6 +127,15 @@ def test_what_cannot_be_learned_is_said_in_every_record() -> None:
     assert "needs vgg_weights" in found["records"][0]["reason"]
     failed = abstain(STUDY, CLASSES, cell, testing, MemoryError("too much"))
     assert [(r["status"], r["reason"]) for r in failed["records"]] == [("failed", "too much")] * 3
+
+
+def test_vgg_begins_with_the_layers_of_its_file() -> None:
+    data = saved(published())
+    cell = Cell("vgg", False, 0)
+    found = evaluate_cell(STUDY, CLASSES, cell, images(2), images(1, 50), vgg=data)
+    assert {r["status"] for r in found["records"]} == {Status.OK}
+    first = published()["features.0.weight"].numpy()
+    assert np.array_equal(np.array(found["filters"], np.float32), first)
 
 
 def record(label: str, said: str | None, right: int, **more: Any) -> dict[str, Any]:
