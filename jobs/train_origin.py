@@ -34,9 +34,15 @@ from forensics.train.origin.folds import deal
 from forensics.train.origin.training import TrainingSettings
 from jobs.cluster import Pool, PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
-from jobs.origin_training.images import ImageSettings, classes_of, prepare_images, source_of
+from jobs.origin_training.images import (
+    ImageSettings,
+    classes_of,
+    missing_in,
+    prepare_images,
+    source_of,
+)
 from jobs.origin_training.loop import train_loop
-from jobs.origin_training.outcome import keep
+from jobs.origin_training.outcome import conclusion, keep
 from jobs.tracking import Tracker, TrackingSettings, tracked
 from jobs.training.course import Course
 from jobs.training.follow import trained
@@ -77,6 +83,11 @@ def train_origin(job: TrainOriginJob) -> int:
         raise UserError(f"fold {job.fold} of {job.folds} folds; it must be below")
     rows = sorted(manifest.read(job.manifest), key=lambda row: row.image_id)
     classes = classes_of(rows, job.natural)
+    if job.natural not in classes:
+        print(
+            f"note: no image is labelled {job.natural!r}, as natural says photographs are; scans "
+            f"will name the class and give no score (labels: {', '.join(classes)})"
+        )
     vgg = _vgg(job)
     journal = Journal.open(job.output, _digest(job, rows, vgg))
     with (
@@ -135,15 +146,20 @@ def _train(
     if not tested:
         raise UserError(f"fold {job.fold} is empty: there are fewer sources than folds; set fewer")
     names = sorted({source_of(row) for row in tested})
+    missing = missing_in(tested, classes)
     print(f"{len(prepared.rows)} images; tested on {len(tested)} of {', '.join(names)}")
-    as_found = prepare_images(tested, replace(settings, level=None)) if job.levelling else None
+    if missing:
+        print(f"note: the fold that is tested on has no image of {', '.join(missing)}")
     shape = NetworkSettings(
         classes=classes,
         natural=job.natural if job.natural in classes else None,
         scenario=job.scenario,
         side=job.patches.side,
         width=job.width,
+        jpeg_qualities=job.level.jpeg_qualities if job.levelling else None,
     )
+    as_scanned = replace(settings, level=None, jpeg_quality=shape.jpeg_quality)
+    as_found = prepare_images(tested, as_scanned) if job.levelling else None
     name = f"origin-{job.scenario}"
     testing = prepared.of(folds, job.fold, tested=True)
     config = {
@@ -165,18 +181,14 @@ def _train(
         "images": dict(Counter(labels)),
         "sources": dict(Counter(sources)),
         "tested_on": names,
+        "not_tested_on": missing,
         "level": job.level.model_dump(mode="json") if job.levelling else None,
-        "compressed_harder": len(prepared.harder),
+        "earlier_may_show": len(prepared.showing),
     }
     card = keep(tracker, job.output, name, shape, outcome, about)
     journal.close()
-    found = card["tested"]
-    print(
-        f"{name}: {found['accuracy']:.1%} of {found['images']} images of other sources right, "
-        f"{found['balanced_accuracy']:.1%} with classes alike, as found "
-        f"{card['tested_as_found']['accuracy']:.1%} -> "
-        f"{storage.join(job.output, name)}.safetensors, {card['registered']}"
-    )
+    where = storage.join(job.output, name)
+    print(f"{conclusion(card, shape)} -> {where}.safetensors, {card['registered']}")
     return OK
 
 

@@ -12,12 +12,14 @@ from forensics.config import Settings
 from forensics.detectors import Resources, Subject
 from forensics.origin import weights
 from forensics.origin.judge import Judged, judge, predictor
+from forensics.origin.level import compressed_alike
 from forensics.origin.patches import PatchSettings
 from forensics.origin.voting import majority
 from forensics.records import Finding, NotApplicable
 
 _BATCH = 16  # patches that the network sees at once
 _PIXEL, _FIXED = 40, 1 << 27  # bytes
+_COMPRESSED = 3  # bytes of a pixel of the image that is judged, if it is not the one as found
 
 
 class OriginSettings(Settings):
@@ -74,7 +76,10 @@ class OriginDetector:
             self._trained.network.to(resources.device)
 
     def examine(self, subject: Subject) -> Finding:
-        """``score`` is 1 − the mean probability of a photograph, where the classes have one."""
+        """``score`` is 1 − the mean probability of a photograph, where the classes have one.
+
+        Where the network learned from levelled images, the image is compressed as those were.
+        """
         if self._trained is None:
             raise NotApplicable(
                 "no weights: the setting origin.weights is not given; train a network with "
@@ -82,7 +87,10 @@ class OriginDetector:
             )
         settings, network = self._settings, self._trained.network
         patches = PatchSettings(side=network.settings.side, count=settings.patches)
-        judged = judge(subject.image.pixels, patches, predictor(network), settings.seed)
+        rgb, quality = subject.image.pixels, network.settings.jpeg_quality
+        if quality is not None:  # the network has seen nothing else
+            rgb = compressed_alike(rgb, quality)
+        judged = judge(rgb, patches, predictor(network), settings.seed)
         vote = majority(judged.probabilities, settings.min_patches)
         labels, natural = network.settings.classes, network.settings.natural
         shares = vote.probabilities.tolist()
@@ -108,9 +116,14 @@ class OriginDetector:
         return {"weights": self._trained.digest if self._trained else None}
 
     def bytes_needed(self, height: int, width: int) -> int:
-        """Planes of the edge detection, and the patches that the network sees at once."""
-        batch = _BATCH * self._trained.network.activations if self._trained else 0
-        return _FIXED + batch + _PIXEL * height * width
+        """Planes of the edge detection, the compressed image, patches that are seen at once."""
+        pixel = _PIXEL
+        if self._trained is None:
+            return _FIXED + pixel * height * width
+        network = self._trained.network
+        if network.settings.jpeg_quality is not None:
+            pixel += _COMPRESSED
+        return _FIXED + _BATCH * network.activations + pixel * height * width
 
 
 def _boxes(judged: Judged, votes: list[int], side: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from forensics.origin.network import OriginNetwork, probabilities
 from forensics.origin.patches import PatchSettings, Selection, cut, select
-from forensics.records import NotApplicable, Rgb
+from forensics.records import Rgb
 
 Predict = Callable[[Rgb], NDArray[np.float32]]
 """uint8 (n, side, side, 3) patches to class probabilities, float32 (n, classes)."""
@@ -30,14 +30,9 @@ class Judged:
 def judge(rgb: Rgb, settings: PatchSettings, predict: Predict, seed: int | list[int] = 0) -> Judged:
     """Draw the patches of an image, uint8 (H, W, 3), and ask ``predict`` for each.
 
-    Raises `NotApplicable` for an image smaller than a patch, and for one without an edge.
+    Raises `NotApplicable` as `select` does.
     """
     selection = select(rgb, settings, seed)
-    if not len(selection.corners):
-        height, width = rgb.shape[:2]
-        raise NotApplicable(f"{width}x{height} pixels hold no patch of {settings.side} pixels")
-    if not selection.edges.any():
-        raise NotApplicable("it has no edge to judge by")
     parts = [
         predict(cut(rgb, selection.corners[start : start + _BATCH], settings.side))
         for start in range(0, len(selection.corners), _BATCH)

@@ -39,6 +39,10 @@ class NetworkSettings(Settings):
         1.0, gt=0, le=1, description="part of the paper's filters and hidden units"
     )
 
+    jpeg_qualities: tuple[int, int] | None = Field(
+        None, description="range in which the images learned from were compressed, last; or none"
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
@@ -46,6 +50,11 @@ class NetworkSettings(Settings):
         if self.natural is not None and self.natural not in self.classes:
             raise ValueError(f"natural is {self.natural!r}, none of {', '.join(self.classes)}")
         return self
+
+    @property
+    def jpeg_quality(self) -> int | None:
+        """At which an image is to be compressed before its patches are judged."""
+        return None if self.jpeg_qualities is None else sum(self.jpeg_qualities) // 2
 
     @property
     def filters(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from forensics.config import Settings
 from forensics.origin.canny import canny
-from forensics.records import Rgb
+from forensics.records import NotApplicable, Rgb
 
 ORIENTATIONS = 6
 """As it is, turned by 90, 180 and 270 degrees, flipped left to right and upside down."""
@@ -34,7 +34,7 @@ class PatchSettings(Settings):
 class Selection:
     """The patches of an image, in the order in which they were drawn."""
 
-    corners: Ints  # (n, 2) row and column of the upper left pixel; n <= count, 0 if too small
+    corners: Ints  # (n, 2) row and column of the upper left pixel; 0 < n <= count
     edges: Ints  # (n,) edge pixels in each
 
 
@@ -51,12 +51,18 @@ def select(rgb: Rgb, settings: PatchSettings, seed: int | list[int] = 0) -> Sele
         rgb: uint8 (H, W, 3).
         settings: size and number.
         seed: of the draw.
+
+    Raises:
+        NotApplicable: an image smaller than a patch, or without a single edge.
     """
     side = settings.side
     rows, columns = grid(rgb.shape[0], rgb.shape[1], side, settings.candidates * settings.count)
-    if not len(rows) or not len(columns):
-        return Selection(np.empty((0, 2), np.int64), np.empty(0, np.int64))
+    if not len(rows):
+        height, width = rgb.shape[:2]
+        raise NotApplicable(f"{width}x{height} pixels hold no patch of {side} pixels")
     edges = edge_counts(canny(rgb), rows, columns, side).ravel()
+    if not edges.any():
+        raise NotApplicable("it has no edge")
     drawn = roulette(edges, settings.count, seed)
     places = np.stack(np.divmod(drawn, len(columns)), 1)
     corners = np.stack([rows[places[:, 0]], columns[places[:, 1]]], 1)

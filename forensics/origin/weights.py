@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from forensics import storage
 from forensics.origin.network import FIXED, NetworkSettings, OriginNetwork
 from forensics.records import UserError
-from forensics.trufor.weights import check, read_state
+from forensics.tensors import check, read_state
 
 _SETTINGS = "origin_settings"  # key of the metadata
 _OURS = ("layers.0.0.weight", "layers.0.0.bias", "layers.1.0.weight", "layers.1.0.bias")

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from forensics.records import UserError
+from forensics.tensors import check, fill, read_state
 from forensics.trufor.encoder import B2, STAGES, EncoderSettings
 from forensics.trufor.model import TruForNetwork, TruForSettings
 from forensics.trufor.noiseprint import Noiseprint
-from forensics.trufor.weights import check, fill, read_state
 
 _SETTINGS = "trufor_settings"  # key of the metadata of our files
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -52,10 +53,16 @@ class Work(Generic[AnyCell]):
     status: Callable[[dict[str, Any]], str]
 
 
-def digest_of(study: Settings, rows: Sequence[ManifestRow]) -> str:
-    """Of all that a cell follows from."""
+def digest_of(
+    study: Settings, rows: Sequence[ManifestRow], files: Mapping[str, bytes] | None = None
+) -> str:
+    """Of all that a cell follows from; ``files``: contents of those that settings name by URI."""
+    files = files or {}
     images = [[r.image_id, r.uri, r.sha256, r.camera_id, r.source, r.label] for r in rows]
-    return digest({"study": study.model_dump(mode="json"), "images": images})
+    found = {"study": study.model_dump(mode="json", exclude=set(files)), "images": images}
+    for name, content in files.items():
+        found[name] = hashlib.sha256(content).hexdigest()
+    return digest(found)
 
 
 def results(

@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 
 from forensics import manifest, storage
 from forensics.evaluate.plots import confusion_figure
-from forensics.evaluate.study.origin import (
-    RECORDS,
-    Cell,
-    OriginStudy,
-    abstain,
-    evaluate_cell,
-)
+from forensics.evaluate.study.origin import RECORDS, Cell, OriginStudy
+from forensics.evaluate.study.origin_cell import abstain, evaluate_cell
 from forensics.evaluate.study.origin_plots import filters_figure, robustness_figure
-from forensics.evaluate.study.origin_summary import NAMES, ORIGINAL, lines, summarise, table
+from forensics.evaluate.study.origin_summary import (
+    NAMES,
+    ORIGINAL,
+    cell_name,
+    lines,
+    summarise,
+    table,
+)
 from forensics.records import ManifestRow, Status, UserError
 from forensics.train.origin.folds import deal
-from jobs.cluster import Pool, connected
+from jobs.cluster import connected
 from jobs.entry import INCOMPLETE, OK, begun
 from jobs.evaluation.cells import References, Work, digest_of, results
 from jobs.evaluation.output import destination, keep, put_table, say
@@ -34,11 +36,14 @@ from jobs.origin_training.images import (
     ImageSettings,
     Prepared,
     classes_of,
+    missing_in,
     prepare_images,
     source_of,
 )
 from jobs.tracking import Tracker, tracked
 from jobs.training.journal import Journal
+
+_COURSE = ("loss", "accuracy", "held_out_accuracy")  # of an epoch
 
 
 def evaluate_origin(job: EvaluateJob, study: OriginStudy) -> int:
@@ -51,7 +56,10 @@ def evaluate_origin(job: EvaluateJob, study: OriginStudy) -> int:
             f"no image is labelled {study.natural!r}, as origin.natural says photographs are; "
             f"there are {', '.join(classes)}"
         )
-    journal = Journal.open(output, digest_of(study, rows))
+    vgg = None
+    if "vgg" in study.methods and study.vgg_weights is not None:
+        vgg = storage.read(study.vgg_weights)
+    journal = Journal.open(output, digest_of(study, rows, {"vgg_weights": vgg} if vgg else None))
     with (
         tracked("evaluate", job, job.tracking, output, journal.key) as tracker,
         connected(job.pool) as pool,
@@ -60,15 +68,18 @@ def evaluate_origin(job: EvaluateJob, study: OriginStudy) -> int:
         sets = {levelled: _prepared(study, rows, classes, levelled) for levelled in study.levelled}
         group_of = source_of if study.apart == "sources" else _id_of
         folds = _folds(study, sets, group_of)
-        made = _results(study, classes, sets, lambda row: folds[group_of(row)], journal, pool)
+        missing = _missing(study, sets, classes, lambda row: folds[group_of(row)])
+        work = _work(study, classes, sets, lambda row: folds[group_of(row)], vgg)
+        made = results(list(study.cells()), work, journal, pool)
         summary = {
             "study": "origin",
             "settings": study.model_dump(mode="json"),
             "truth": {"uri": truth, "rows": len(rows)},
             "images": Counter(str(row.label) for row in next(iter(sets.values())).rows),
             "folds": dict(sorted(folds.items())) if study.apart == "sources" else None,
-            "harder": len(sets[True].harder) if True in sets else None,
-            **summarise(made, classes, study.seed),
+            "missing": {str(fold): names for fold, names in missing.items() if names},
+            "earlier_may_show": len(sets[True].showing) if True in sets else None,
+            **summarise(made, classes, study.apart, study.seed),
         }
         with begun():
             _keep(output, made, summary, tracker)
@@ -113,15 +124,34 @@ def _folds(
     return dict(zip(groups, dealt.tolist(), strict=True))
 
 
-def _results(
+def _missing(
+    study: OriginStudy,
+    sets: dict[bool, Prepared],
+    classes: tuple[str, ...],
+    fold_of: Callable[[ManifestRow], int],
+) -> dict[int, list[str]]:
+    """The classes of which each fold has no image, said where there are such."""
+    rows = [row for found in sets.values() for row in found.rows]
+    missing = {
+        fold: missing_in([row for row in rows if fold_of(row) == fold], classes)
+        for fold in range(study.folds)
+    }
+    for fold, names in missing.items():
+        if names == list(classes):
+            print(f"note: fold {fold} has no image, so there is nothing to test; set fewer folds")
+        elif names:
+            print(f"note: fold {fold} has no image of {', '.join(names)}")
+    return missing
+
+
+def _work(
     study: OriginStudy,
     classes: tuple[str, ...],
     sets: dict[bool, Prepared],
     fold_of: Callable[[ManifestRow], int],
-    journal: Journal,
-    pool: Pool,
-) -> list[dict[str, Any]]:
-    """Those of all cells, in their order."""
+    vgg: bytes | None,
+) -> Work[Cell]:
+    """How cells are made."""
 
     def data(cell: Cell) -> tuple[References, References]:
         found = sets[cell.levelled]
@@ -132,8 +162,16 @@ def _results(
     def abstained(cell: Cell, testing: References, error: Exception) -> dict[str, Any]:
         return abstain(study, classes, cell, ray.get(testing), error)
 
-    work = Work(data, partial(evaluate_cell, study, classes), abstained, _status)
-    return results(list(study.cells()), work, journal, pool)
+    stored = None if vgg is None else ray.put(vgg)
+    return Work(data, partial(_evaluated, study, classes, stored), abstained, _status)
+
+
+def _evaluated(
+    study: OriginStudy, classes: tuple[str, ...], vgg: Any, cell: Cell, *rest: Any
+) -> dict[str, Any]:
+    """A cell, on a worker; ``vgg`` is the reference of a file's content."""
+    content = ray.get(vgg) if vgg is not None and cell.method == "vgg" else None
+    return evaluate_cell(study, classes, cell, *rest, vgg=content, tell=print)
 
 
 def _status(result: dict[str, Any]) -> str:
@@ -154,9 +192,16 @@ def _keep(
         tracker.figure(figure, "robustness.png")
     for result in made:
         if result["filters"] is not None and result["records"]:
-            name = _name(result["records"][0])
+            name = cell_name(result["records"][0])
             weights = np.array(result["filters"], np.float32)
+            _track_course(name, result["history"], tracker)
             tracker.figure(filters_figure(weights, name), f"filters/{name}.png")
+
+
+def _track_course(name: str, history: Sequence[dict[str, Any]], tracker: Tracker) -> None:
+    for epoch in history:
+        measures = {k: epoch[k] for k in _COURSE if epoch[k] is not None}
+        tracker.metrics({f"{k}.{name}": v for k, v in measures.items()}, epoch["number"])
 
 
 def _track(row: dict[str, Any], classes: Sequence[str], tracker: Tracker) -> None:
@@ -168,8 +213,3 @@ def _track(row: dict[str, Any], classes: Sequence[str], tracker: Tracker) -> Non
         title = f"{NAMES[row['method']]}, {how}: {row['accuracy']:.1%} of {row['images']} images"
         figure = confusion_figure(row["confusion"], classes, title)
         tracker.figure(figure, f"confusion/{row['method']}-{how}.png")
-
-
-def _name(record: dict[str, Any]) -> str:
-    how = "levelled" if record["levelled"] else "as-found"
-    return f"{record['method']}-{how}-fold{record['fold']}"

@@ -11,9 +11,9 @@ import ray
 from numpy.typing import NDArray
 
 from forensics.decode import decode
-from forensics.origin.level import LevelSettings, compressed_harder
+from forensics.origin.level import LevelSettings, compressed_alike, earlier_may_show, level
 from forensics.origin.patches import PatchSettings
-from forensics.records import ManifestRow, UserError, explain
+from forensics.records import Image, ManifestRow, Rgb, UserError, explain
 from forensics.scan import fetch
 from forensics.train.origin.images import OriginImage, prepare
 from jobs.cameras import Skipped, say_skipped
@@ -31,6 +31,7 @@ class ImageSettings:
     level: LevelSettings | None
     seed: int
     max_megapixels: float
+    jpeg_quality: int | None = None  # of images that are not levelled: as the detector has them
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Prepared:
     images: tuple[Any, ...]  # references of `OriginImage`
     rows: tuple[ManifestRow, ...]  # theirs
     skipped: tuple[Skipped, ...]
-    harder: tuple[str, ...]  # ids of images that levelling may not hide the compression of
+    showing: tuple[str, ...]  # ids of images whose earlier compression levelling may not hide
 
     def of(self, folds: NDArray[np.int64], fold: int, *, tested: bool) -> list[Any]:
         """References of the images of one fold, or of all the others."""
@@ -49,10 +50,11 @@ class Prepared:
     def say(self) -> None:
         """What people should know of the rest."""
         say_skipped(self.skipped)
-        if self.harder:
+        if self.showing:
             print(
-                f"{len(self.harder)} images were compressed harder before than levelling does "
-                f"(first: {self.harder[0]}); lower level.jpeg_qualities, or it may still show"
+                f"{len(self.showing)} images were compressed before in a way that may still show "
+                f"(first: {self.showing[0]}): as JPEG harder than levelling does, or as WebP or "
+                "AVIF; lower level.jpeg_qualities, or leave them out"
             )
 
 
@@ -68,6 +70,12 @@ def classes_of(rows: Sequence[ManifestRow], natural: str) -> tuple[str, ...]:
             f"the manifest's labels name the classes; two or more are needed, there is {named}"
         )
     return tuple(sorted(labels, key=lambda label: label != natural))
+
+
+def missing_in(rows: Sequence[ManifestRow], classes: Sequence[str]) -> list[str]:
+    """The classes that no image is of."""
+    there = {row.label for row in rows}
+    return [name for name in classes if name not in there]
 
 
 def source_of(row: ManifestRow) -> str:
@@ -97,7 +105,7 @@ def prepare_images(rows: Sequence[ManifestRow], settings: ImageSettings) -> Prep
 def prepared(
     row: ManifestRow, settings: ImageSettings
 ) -> tuple[OriginImage | None, tuple[Skipped | None, bool]]:
-    """One image, or why there is none; and whether it was compressed harder before."""
+    """One image, or why there is none; and whether an earlier compression may show."""
     try:
         if row.label not in settings.classes:
             raise UserError(f"its label is {row.label!r}, which names no class")
@@ -109,12 +117,19 @@ def prepared(
             row.image_id,
             source_of(row),
             settings.classes.index(row.label),
-            found.pixels,
+            _pixels(found, row.image_id, settings),
             settings.patches,
-            settings.level,
             settings.seed,
         )
     except Exception as error:
         return None, (Skipped(row.image_id, explain(error)), False)
-    harder = settings.level is not None and compressed_harder(found.jpeg_quality, settings.level)
-    return image, (None, harder)
+    showing = settings.level is not None and earlier_may_show(found, settings.level)
+    return image, (None, showing)
+
+
+def _pixels(found: Image, image_id: str, settings: ImageSettings) -> Rgb:
+    if settings.level is not None:
+        return level(found.pixels, image_id, settings.level)
+    if settings.jpeg_quality is not None:
+        return compressed_alike(found.pixels, settings.jpeg_quality)
+    return found.pixels

@@ -67,6 +67,19 @@ def keep(
     return published
 
 
+def conclusion(card: Mapping[str, Any], network: NetworkSettings) -> str:
+    """What the tests say, for people; ``card`` is that of a network."""
+    found, missing, scanned = card["tested"], card["not_tested_on"], "as found"
+    alike = f" (without {', '.join(missing)})" if missing else ""
+    if network.jpeg_quality is not None:
+        scanned += f" and compressed at {network.jpeg_quality}, as a scan does,"
+    return (
+        f"{card['network']}: {found['accuracy']:.1%} of {found['images']} images of other "
+        f"sources right, {found['balanced_accuracy']:.1%} with classes alike{alike}; {scanned} "
+        f"{card['tested_as_found']['accuracy']:.1%}"
+    )
+
+
 def measured(images: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
     """Accuracy of patches and, by most votes, of images, and the confusion of images.
 

@@ -15,6 +15,7 @@ from forensics.origin.weights import to_bytes
 from forensics.prnu.camera_model import CameraModel
 from forensics.records import Image, ManifestRow
 from forensics.trufor.checkpoint import to_safetensors
+from tests.origin.networks import TINY as TINY_ORIGIN
 from tests.origin.networks import tiny_network as tiny_origin
 from tests.prnu.cameras import HEIGHT, WIDTH, fingerprint_model, photo, trained_model
 from tests.trufor.networks import tiny_network
@@ -48,7 +49,8 @@ def sections_with_weights(folder: Path) -> dict[str, Any]:
     checkpoint = folder / "trufor.safetensors"
     checkpoint.write_bytes(to_safetensors(tiny_network()))
     origin = folder / "origin.safetensors"
-    origin.write_bytes(to_bytes(tiny_origin()))
+    levelled = TINY_ORIGIN.model_copy(update={"jpeg_qualities": (70, 90)})
+    origin.write_bytes(to_bytes(tiny_origin(settings=levelled)))
     return {
         "trufor": {"checkpoint": str(checkpoint)},
         "origin": {"weights": str(origin), "patches": 30},

@@ -76,7 +76,11 @@ MANIPULATION = ["train_manipulation", "train_manipulation_cpu"]
 JOBS |= dict.fromkeys(MANIPULATION, (TrainManipulationJob, train_manipulation))
 JOBS["evaluate_manipulation"] = (EvaluateJob, evaluate)
 ORIGIN = ["train_origin", "train_origin_cpu"]
-ORIGIN_STUDIES = {"evaluate_origin": 8, "evaluate_origin_robustness": 80}  # rows of the table
+ORIGIN_STUDIES = {  # rows of the table
+    "evaluate_origin": 8,
+    "evaluate_origin_cpu": 8,
+    "evaluate_origin_robustness": 80,
+}
 JOBS |= dict.fromkeys(ORIGIN, (TrainOriginJob, train_origin))
 JOBS |= dict.fromkeys(ORIGIN_STUDIES, (EvaluateJob, evaluate))
 TRUFOR_STUDIES = {  # tables of the paper -> variants

@@ -71,6 +71,7 @@ def test_the_network_and_its_card(trained: Path) -> None:
     network = weights.from_bytes(data, "trained").network
     assert network.settings.classes == CLASSES
     assert network.settings.natural == "npi"
+    assert network.settings.jpeg_qualities == (70, 90)
     card = json.loads((trained / "out" / "origin-ada.json").read_text())
     assert card["images"] == {"npi": 4, "cgg": 4, "dgi": 4}
     assert len(card["tested_on"]) == 3  # one source of each class
@@ -78,7 +79,9 @@ def test_the_network_and_its_card(trained: Path) -> None:
     assert np.sum(card["tested"]["confusion"]) == 6
     assert card["training_patches"] == 6 * 6
     assert card["level"]["largest"] == 80
-    assert card["compressed_harder"] == 0
+    assert card["jpeg_qualities"] == [70, 90]
+    assert card["not_tested_on"] == []
+    assert card["earlier_may_show"] == 0
     assert set(card["filter_variance"]) == {"red", "green", "blue"}
     assert not (trained / "out" / ".training").exists()
 
@@ -152,6 +155,8 @@ def test_what_cannot_be_used_is_named_or_refused(trained: Path, tmp_path: Path, 
     out = (trained / "printed.txt").read_text()
     assert "unlabelled: not used, its label is None, which names no class" in out
     assert "gone: not used, " in out
+    assert "compressed at 80, as a scan does, " in out
+    assert "note: " not in out
     rows = list(read(str(trained / "manifest.parquet")))
     one = manifest_of(tmp_path, [r for r in rows if r.source != "dgi1"], "one")
     with pytest.raises(UserError, match="dgi: one image alone, or images of one source"):
@@ -161,3 +166,18 @@ def test_what_cannot_be_used_is_named_or_refused(trained: Path, tmp_path: Path, 
         train(tmp_path, single, store)
     with pytest.raises(UserError, match="fold 2 of 2 folds"):
         train(tmp_path, str(trained / "manifest.parquet"), store, fold=2)
+
+
+def test_classes_that_cannot_be_told_or_tested_are_named(
+    trained: Path, tmp_path: Path, store: str
+) -> None:
+    manifest = str(trained / "manifest.parquet")
+    few = {"natural": "photo", "folds": 3, "fold": 2, "training.epochs": 0}
+    out = trainings.printed(lambda: train(tmp_path, manifest, store, **few))
+    assert "note: no image is labelled 'photo', as natural says photographs are" in out
+    card = json.loads((tmp_path / "out" / "origin-ada.json").read_text())
+    assert card["natural"] is None
+    [missing] = [set(CLASSES) - {name[:3] for name in card["tested_on"]}]
+    assert missing == set(card["not_tested_on"])
+    assert f"has no image of {', '.join(card['not_tested_on'])}" in out
+    assert f"with classes alike (without {', '.join(card['not_tested_on'])})" in out

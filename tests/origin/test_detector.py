@@ -14,6 +14,7 @@ from forensics.detectors import Resources, Subject
 from forensics.origin import weights
 from forensics.origin.detector import OriginDetector, OriginSettings
 from forensics.origin.judge import judge, predictor
+from forensics.origin.level import compressed_alike
 from forensics.origin.patches import PatchSettings
 from forensics.records import Image, ManifestRow, NotApplicable, Rgb
 from tests.origin.networks import SIDE, TINY, of_class, tiny_network
@@ -52,6 +53,19 @@ def test_votes_boxes_and_score_are_those_of_the_patches(tmp_path: Path) -> None:
     assert finding.maps == ()
 
 
+def test_an_image_is_compressed_as_those_that_the_network_learned_from(tmp_path: Path) -> None:
+    shape = TINY.model_copy(update={"jpeg_qualities": (60, 71)})
+    rgb = of_class(2, 0, 90, 101)
+    levelled = detector(tmp_path, shape, patches=40, seed=5)
+    finding = levelled.examine(subject(rgb))
+    same = compressed_alike(rgb, 65)
+    bare = detector(tmp_path, patches=40, seed=5)
+    assert finding.values == bare.examine(subject(same)).values
+    assert finding.values != bare.examine(subject(rgb)).values
+    extra = levelled.bytes_needed(3000, 4000) - bare.bytes_needed(3000, 4000)
+    assert extra == same.itemsize * 3 * 3000 * 4000
+
+
 def test_without_a_class_of_photographs_there_is_no_score(tmp_path: Path) -> None:
     shape = TINY.model_copy(update={"natural": None, "classes": ("blender", "mitsuba")})
     finding = detector(tmp_path, shape).examine(subject(of_class(0, 0)))
@@ -66,7 +80,7 @@ def test_it_abstains_with_a_reason(tmp_path: Path) -> None:
     assert found.examine(subject(of_class(0, 0, SIDE + 3, SIDE + 3))).values["patches"] == 16
     with pytest.raises(NotApplicable, match="100x31 pixels hold no patch of 32 pixels"):
         found.examine(subject(of_class(0, 0, 31, 100)))
-    with pytest.raises(NotApplicable, match="no edge to judge by"):
+    with pytest.raises(NotApplicable, match="no edge"):
         found.examine(subject(np.full((90, 90, 3), 200, np.uint8)))
     bare = OriginDetector(None, Resources(torch.device("cpu")))
     with pytest.raises(NotApplicable, match=r"origin\.weights is not given; train .*train_origin"):

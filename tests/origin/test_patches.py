@@ -19,6 +19,7 @@ from forensics.origin.patches import (
     roulette,
     select,
 )
+from forensics.records import NotApplicable
 from tests.origin.test_canny import scene
 
 
@@ -48,12 +49,14 @@ def test_the_grid_has_the_largest_stride_that_is_enough(
         assert abs((whole - side - last) - first) <= 1  # what is left over is shared
 
 
-def test_an_image_smaller_than_a_patch_has_none() -> None:
-    for size in ((63, 500), (500, 63), (1, 1)):
-        assert len(grid(*size, 64, 10)[0]) == 0
-        selection = select(np.zeros((*size, 3), np.uint8), PatchSettings(side=64, count=5))
-        assert selection.corners.shape == (0, 2)
-        assert selection.edges.shape == (0,)
+def test_an_image_smaller_than_a_patch_or_without_edges_has_none() -> None:
+    settings = PatchSettings(side=64, count=5)
+    for height, width in ((63, 500), (500, 63), (1, 1)):
+        assert len(grid(height, width, 64, 10)[0]) == 0
+        with pytest.raises(NotApplicable, match=f"{width}x{height} pixels hold no patch of 64"):
+            select(np.zeros((height, width, 3), np.uint8), settings)
+    with pytest.raises(NotApplicable, match="no edge"):
+        select(np.full((80, 80, 3), 7, np.uint8), settings)
 
 
 def test_edges_are_counted_as_a_loop_counts_them() -> None:

@@ -1,4 +1,4 @@
-"""A study of the origin of images (Table 1 and Fig. 5): its settings, and one cell of it.
+"""A study of the origin of images (Table 1 and Fig. 5): its settings, and the cells they give.
 
 A cell is a method, images levelled or as found, and a fold of sources to test on; the method learns
 from all other sources.
@@ -6,36 +6,25 @@ from all other sources.
 
 from __future__ import annotations
 
-import time
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from forensics import storage
 from forensics.config import Settings
-from forensics.evaluate.study.cases import status_of
 from forensics.evaluate.study.origin_operations import Operation
-from forensics.origin.baselines import Baseline
-from forensics.origin.judge import Predict, judge, predictor
 from forensics.origin.level import LevelSettings
-from forensics.origin.network import NetworkSettings, OriginNetwork
 from forensics.origin.patches import PatchSettings
-from forensics.origin.voting import majority
-from forensics.origin.weights import fix_first_layers
-from forensics.records import Status, UserError, explain
-from forensics.train.origin.images import OriginImage
-from forensics.train.origin.training import OriginTraining, TrainingSettings
+from forensics.train.origin.training import TrainingSettings
 
 Method = Literal["ada", "vgg", "histogram", "saturation", "cooccurrence"]
 CNN: tuple[Method, ...] = ("ada", "vgg")
 """The methods that train a network."""
 
+Apart = Literal["sources", "images"]
 Quality = Annotated[int, Field(ge=1, le=100)]
 Factor = Annotated[float, Field(gt=0, le=4)]
 Alpha = Annotated[float, Field(ge=0, lt=1)]
@@ -71,7 +60,7 @@ class OriginStudy(Settings):
         (True, False), min_length=1, description="true: images levelled; false: as found"
     )
     folds: int = Field(5, ge=2, description="folds, each tested on once")
-    apart: Literal["sources", "images"] = Field(
+    apart: Apart = Field(
         "sources", description="what no two folds share: whole sources, or images (the paper)"
     )
     natural: str = Field("npi", description="the label of photographs")
@@ -123,129 +112,3 @@ class Cell:
     def name(self) -> str:
         """Such as ``ada_levelled_fold0``."""
         return f"{self.method}_{'levelled' if self.levelled else 'as-found'}_fold{self.fold}"
-
-
-def evaluate_cell(
-    study: OriginStudy,
-    classes: Sequence[str],
-    cell: Cell,
-    training: Sequence[OriginImage],
-    testing: Sequence[OriginImage],
-    device: str = "cpu",
-) -> dict[str, Any]:
-    """Learn, and judge the images of other sources in all variants.
-
-    Args:
-        study: the settings.
-        classes: labels in the order of the numbers of the images.
-        cell: which of its cells.
-        training: levelled, or not, as the cell says, of every class.
-        testing: the same, of other sources; their patches are drawn anew.
-        device: of torch.
-
-    Returns:
-        Ready for JSON: ``records`` (rows of `RECORDS`), ``seconds`` of learning, ``training``
-        (patches learned from), and of a CNN ``filters``, its first layer.
-    """
-    start = time.perf_counter()
-    try:
-        predict, filters = _learned(study, cell, classes, training, device)
-    except UserError as error:
-        return abstain(study, classes, cell, testing, error, Status.NOT_APPLICABLE)
-    seconds = time.perf_counter() - start
-    patches = study.patches
-    if study.test_patches is not None:
-        patches = patches.model_copy(update={"count": study.test_patches})
-    records = []
-    for image in testing:
-        seed = [study.seed, zlib.crc32(image.image_id.encode())]
-        for operation in study.operations(cell.levelled):
-            known = _known(cell, classes, image, operation)
-            try:
-                judged = judge(operation.apply(image.pixels), patches, predict, seed)
-            except Exception as error:
-                status, reason = status_of(error)
-                records.append({**known, "status": str(status), "reason": reason})
-                continue
-            vote = majority(judged.probabilities)
-            records.append(
-                {
-                    **known,
-                    "status": str(Status.OK),
-                    "reason": None,
-                    "patches": len(vote.votes),
-                    "patches_right": int((vote.votes == image.label).sum()),
-                    "said": classes[vote.winner],
-                    "votes": vote.table.tolist(),
-                }
-            )
-    return {
-        "records": records,
-        "seconds": seconds,
-        "training": sum(len(image.corners) for image in training),
-        "filters": filters,
-    }
-
-
-def abstain(
-    study: OriginStudy,
-    classes: Sequence[str],
-    cell: Cell,
-    testing: Sequence[OriginImage],
-    error: BaseException,
-    status: Status = Status.FAILED,
-) -> dict[str, Any]:
-    """What there is to say of a cell that could not be made."""
-    outcome = {"status": str(status), "reason": explain(error)}
-    records = [
-        {**_known(cell, classes, image, operation), **outcome}
-        for image in testing
-        for operation in study.operations(cell.levelled)
-    ]
-    return {"records": records, "seconds": None, "training": None, "filters": None}
-
-
-def _learned(
-    study: OriginStudy,
-    cell: Cell,
-    classes: Sequence[str],
-    training: Sequence[OriginImage],
-    device: str,
-) -> tuple[Predict, list[Any] | None]:
-    if cell.method != "ada" and cell.method != "vgg":
-        side = study.patches.side
-        baseline = Baseline(cell.method)
-        values = np.concatenate([baseline.features(image.patches(side)) for image in training])
-        labels = np.repeat([i.label for i in training], [len(i.corners) for i in training])
-        return baseline.fit_features(values, labels, len(classes)).predict, None
-    network = OriginNetwork(
-        NetworkSettings(
-            classes=tuple(classes),
-            natural=study.natural,
-            scenario=cell.method,
-            side=study.patches.side,
-            width=study.width,
-        ),
-        study.training.seed,
-    )
-    if cell.method == "vgg":
-        if study.vgg_weights is None:
-            raise UserError("the method vgg needs vgg_weights, a file with VGG-19's weights")
-        fix_first_layers(network, storage.read(study.vgg_weights), study.vgg_weights)
-    learning = OriginTraining(network.to(device), training, (), study.training)
-    for _ in learning.epochs():
-        pass
-    trained = learning.finish()
-    return predictor(trained), trained.first.cpu().numpy().tolist()
-
-
-def _known(
-    cell: Cell, classes: Sequence[str], image: OriginImage, operation: Operation
-) -> dict[str, Any]:
-    return {
-        "image_id": image.image_id,
-        "source": image.source,
-        "label": classes[image.label],
-        **asdict(cell),
-        "operation": operation.name,
-    }

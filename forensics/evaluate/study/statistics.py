@@ -31,6 +31,25 @@ def interval(
     return float(low), float(high)
 
 
+def grouped_interval(
+    rows: Floats, strata: NDArray[np.int64], measure: Callable[[Floats], Floats], seed: int
+) -> tuple[float, float] | None:
+    """As `interval`, the rows drawn anew within each of their strata, (n,) numbers from 0.
+
+    None where a stratum has one row, which says nothing of how much it varies.
+    """
+    sizes = np.bincount(strata)
+    if not sizes.size or (sizes == 1).any():
+        return None
+    random = np.random.default_rng(seed)
+    sums = np.zeros((RESAMPLES, rows.shape[1]))
+    for stratum in np.flatnonzero(sizes):
+        n = sizes[stratum]
+        sums += random.multinomial(n, np.full(n, 1 / n), RESAMPLES) @ rows[strata == stratum]
+    low, high = np.percentile(measure(sums), _LEVEL)
+    return float(low), float(high)
+
+
 def mean_interval(values: Floats, seed: int) -> tuple[float, float] | None:
     """That of the mean of (n,) values."""
     return interval(values[:, None], lambda sums: sums[:, 0] / len(values), seed)

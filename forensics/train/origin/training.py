@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from forensics.config import Settings
 from forensics.origin.network import OriginNetwork, probabilities
-from forensics.origin.patches import ORIENTATIONS, orient
+from forensics.origin.patches import ORIENTATIONS, cut, orient
 from forensics.records import UserError
 from forensics.text import visible
 from forensics.train.origin.images import OriginImage
@@ -205,11 +205,9 @@ class OriginTraining:
         self.network.eval()
         right: dict[int, list[float]] = {}
         side, count = self.network.settings.side, self.settings.watched
-        for image in self.watched:
-            few = OriginImage("", "", image.label, image.pixels, image.corners[:count])
-            if not len(few.corners):
-                continue
-            found = probabilities(self.network, torch.from_numpy(few.patches(side)))
+        for image in self.watched if count else ():
+            patches = torch.from_numpy(cut(image.pixels, image.corners[:count], side))
+            found = probabilities(self.network, patches)
             hits = (found.argmax(1) == image.label).to(torch.float64)
             right.setdefault(image.label, []).extend(hits.tolist())
         return float(np.mean([np.mean(hits) for hits in right.values()])) if right else float("nan")

@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from forensics.evaluate.study import origin_summary
-from forensics.evaluate.study.origin import RECORDS, Cell, OriginStudy, abstain, evaluate_cell
+from forensics.evaluate.study.origin import RECORDS, Cell, OriginStudy
+from forensics.evaluate.study.origin_cell import abstain, evaluate_cell
 from forensics.evaluate.study.origin_operations import Operation, stretch
 from forensics.evaluate.study.origin_plots import filters_figure, robustness_figure
 from forensics.origin.filters import channel_variances
 from forensics.records import Status
 from tests.origin.networks import CLASSES, of_class
+from tests.origin.test_network import published, saved
 from tests.train.origin.made import PATCHES, images
 
 STUDY = OriginStudy.model_validate(
@@ -85,8 +87,31 @@ def test_a_cell_judges_every_image_in_every_variant(method: Any) -> None:
             assert record["votes"][CLASSES.index(record["said"])] == max(record["votes"])
     assert found["training"] == 27
     assert (found["filters"] is None) == (method != "ada")
+    assert (found["history"] is None) == (method != "ada")
     again = evaluate_cell(STUDY, CLASSES, Cell(method, True, 1), training, testing)
     assert again["records"] == found["records"]
+
+
+def test_test_images_follow_the_course_of_a_training() -> None:
+    study = STUDY.model_copy(
+        update={"training": STUDY.training.model_copy(update={"epochs": 2, "watched": 2})}
+    )
+    told: list[str] = []
+    cell = Cell("ada", False, 1)
+    found = evaluate_cell(study, CLASSES, cell, images(3), images(2, 50), tell=told.append)
+    assert [epoch["number"] for epoch in found["history"]] == [1, 2]
+    assert all(0 <= epoch["held_out_accuracy"] <= 1 for epoch in found["history"])
+    assert told[1].startswith("ada_as-found_fold1: epoch 2/2, loss ")
+    blind = study.model_copy(update={"training": study.training.model_copy(update={"watched": 0})})
+    unseen = evaluate_cell(blind, CLASSES, cell, images(3), images(2, 50))
+    assert [epoch["held_out_accuracy"] for epoch in unseen["history"]] == [None, None]
+    assert unseen["records"] == found["records"]
+
+
+def test_nothing_is_learned_where_nothing_is_tested() -> None:
+    found = evaluate_cell(STUDY, CLASSES, Cell("ada", True, 1), images(3), [])
+    assert found["records"] == []
+    assert found["training"] is None
 
 
 def test_test_images_may_give_more_patches_than_training_images() -> None:
@@ -102,6 +127,15 @@ def test_what_cannot_be_learned_is_said_in_every_record() -> None:
     assert "needs vgg_weights" in found["records"][0]["reason"]
     failed = abstain(STUDY, CLASSES, cell, testing, MemoryError("too much"))
     assert [(r["status"], r["reason"]) for r in failed["records"]] == [("failed", "too much")] * 3
+
+
+def test_vgg_begins_with_the_layers_of_its_file() -> None:
+    data = saved(published())
+    cell = Cell("vgg", False, 0)
+    found = evaluate_cell(STUDY, CLASSES, cell, images(2), images(1, 50), vgg=data)
+    assert {r["status"] for r in found["records"]} == {Status.OK}
+    first = published()["features.0.weight"].numpy()
+    assert np.array_equal(np.array(found["filters"], np.float32), first)
 
 
 def record(label: str, said: str | None, right: int, **more: Any) -> dict[str, Any]:
@@ -137,12 +171,19 @@ def made() -> dict[str, Any]:
         record("npi", "npi", 2, method="saturation"),
     ]
     filters = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
-    return {"records": records, "seconds": 2.0, "training": 9, "filters": filters.tolist()}
+    history = [{"number": 1, "loss": 1.0, "accuracy": 0.5, "held_out_accuracy": None, "lr": 0.1}]
+    return {
+        "records": records,
+        "seconds": 2.0,
+        "training": 9,
+        "filters": filters.tolist(),
+        "history": history,
+    }
 
 
 def test_numbers_of_the_summary() -> None:
     cell = made()
-    summary = origin_summary.summarise([cell], CLASSES)
+    summary = origin_summary.summarise([cell], CLASSES, "images")
     first = summary["rows"][0]
     assert (first["method"], first["levelled"], first["operation"]) == ("ada", True, "original")
     assert first["images"] == 5
@@ -152,8 +193,8 @@ def test_numbers_of_the_summary() -> None:
     assert first["balanced_accuracy"] == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert first["patch_balanced_accuracy"] == pytest.approx((8 / 12 + 2 / 4 + 0) / 3)
     assert first["confusion"] == [[2, 1, 0], [0, 1, 0], [1, 0, 0]]
-    low, high = first["interval"]
-    assert low <= 3 / 5 <= high
+    assert first["interval"] is None  # one image of cgg
+    assert summary["courses"] == {"ada_levelled_fold0": cell["history"]}
     assert summary["status"] == {"not_applicable": 1, "ok": 8}
     assert summary["reasons"] == {"too small": 1}
     variances = channel_variances(np.array(cell["filters"]))
@@ -165,8 +206,53 @@ def test_numbers_of_the_summary() -> None:
     assert "variance of the first layer's weights" in text
 
 
+def test_intervals_are_of_what_is_apart() -> None:
+    """Images of a source told alike are worth one."""
+    records = [
+        record(label, label if source % 2 else "dgi", 4, image_id=f"{label}{source}{k}",
+               source=f"{label}{source}")
+        for label in ("npi", "cgg")
+        for source in range(10)
+        for k in range(9)
+    ]  # fmt: skip
+    cells = [{**made(), "records": records}]
+    widths = {}
+    for apart in ("sources", "images"):
+        [row] = origin_summary.summarise(cells, CLASSES, apart)["rows"]  # type: ignore[arg-type]
+        assert row["accuracy"] == row["balanced_accuracy"] == 0.5
+        assert row["interval"] == pytest.approx(row["balanced_interval"])
+        low, high = row["interval"]
+        widths[apart] = high - low
+    n = {"sources": 20, "images": 180}
+    for apart, width in widths.items():
+        assert width == pytest.approx(2 * 1.96 * 0.5 / n[apart] ** 0.5, rel=0.1)
+    [row] = origin_summary.table(origin_summary.summarise(cells, CLASSES, "sources")).to_pylist()
+    assert (row["balanced_low"], row["balanced_high"]) == (row["low"], row["high"])
+
+
+def test_images_that_were_not_judged_have_no_numbers() -> None:
+    cells = [{**made(), "records": [record("npi", None, 0)]}]
+    summary = origin_summary.summarise(cells, CLASSES, "sources")
+    [row] = origin_summary.table(summary).to_pylist()
+    assert (row["images"], row["accuracy"], row["low"], row["balanced_high"]) == (0, *[None] * 3)
+    assert "CNN (ada)" in "".join(origin_summary.lines(summary))
+
+
+def test_classes_count_alike_in_their_interval() -> None:
+    """All of npi right, half of cgg's sources: the first, of which there are more, is sure."""
+    records = [
+        *(record("npi", "npi", 4, image_id=f"n{k}", source=f"n{k}") for k in range(90)),
+        *(record("cgg", ("cgg", "npi")[k % 2], 4, image_id=f"c{k}", source=f"c{k}")
+          for k in range(10)),
+    ]  # fmt: skip
+    [row] = origin_summary.summarise([{**made(), "records": records}], CLASSES, "sources")["rows"]
+    (low, high), (least, most) = row["interval"], row["balanced_interval"]
+    assert (row["accuracy"], row["balanced_accuracy"]) == (0.95, 0.75)
+    assert most - least == pytest.approx(5 * (high - low))
+
+
 def test_figures_are_drawn_of_what_there_is() -> None:
-    summary = origin_summary.summarise([made()], CLASSES)
+    summary = origin_summary.summarise([made()], CLASSES, "images")
     figure = robustness_figure(summary)
     assert figure is not None
     assert [axes.get_title() for axes in figure.axes] == [

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from forensics.evaluate.study.statistics import (
+    grouped_interval,
     groups,
     interval,
     maximum_interval,
@@ -29,6 +30,18 @@ def test_the_interval_of_a_maximum_is_around_the_best_column() -> None:
     curves = np.stack([random.normal(m, 0.1, 200) for m in (0.2, 0.7, 0.4)], axis=1)
     assert maximum_interval(curves, 0) == pytest.approx(mean_interval(curves[:, 1], 0))
     assert maximum_interval(np.full((5, 3), 0.25), 0) == (0.25, 0.25)
+
+
+def test_rows_are_drawn_within_their_strata() -> None:
+    random = np.random.default_rng(0)
+    strata = np.repeat([0, 1], [300, 100])
+    values = random.normal(0, 1, 400) + 100 * strata
+    mean = grouped_interval(values[:, None], strata, lambda sums: sums[:, 0] / 400, 0) or (0, 0)
+    half = 1.96 * np.hypot(300 * values[:300].std() / 300**0.5, 100 * values[300:].std() / 10) / 400
+    assert mean == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 8)
+    one = np.array([0, 0, 1])
+    assert grouped_interval(np.ones((3, 1)), one, lambda sums: sums[:, 0], 0) is None
+    assert grouped_interval(np.ones((0, 1)), one[:0], lambda sums: sums[:, 0], 0) is None
 
 
 def test_one_row_has_no_interval() -> None:

@@ -17,7 +17,6 @@ def images(per_class: int, first: int = 0) -> list[OriginImage]:
             label,
             of_class(label, first + k),
             PATCHES,
-            None,
         )
         for label in range(3)
         for k in range(per_class)

@@ -7,12 +7,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from forensics.origin.level import LevelSettings, level
-from forensics.records import NotApplicable, UserError
+from forensics.records import UserError
 from forensics.train.origin.folds import deal
-from forensics.train.origin.images import prepare
-from tests.origin.networks import of_class
-from tests.train.origin.made import PATCHES
 
 
 def archive(seed: int) -> tuple[list[str], list[str]]:
@@ -54,19 +50,3 @@ def test_a_class_from_one_source_is_refused() -> None:
         deal(["npi", "npi", "dgi", "dgi"], ["a", "b", "c", "c"], 2)
     with pytest.raises(UserError, match="folds must be 2 or more"):
         deal(["npi", "npi"], ["a", "b"], 1)
-
-
-def test_an_image_is_levelled_and_its_patches_drawn_by_its_name() -> None:
-    rgb = of_class(0, 0)
-    levelling = LevelSettings(smallest=32, largest=64)
-    image = prepare("a", "s", 2, rgb, PATCHES, levelling)
-    assert np.array_equal(image.pixels, level(rgb, "a", levelling))
-    assert image.patches(32).shape == (3, 32, 32, 3)
-    assert (image.image_id, image.source, image.label) == ("a", "s", 2)
-    other = prepare("b", "s", 2, rgb, PATCHES, None)
-    assert np.array_equal(other.pixels, rgb)
-    assert not np.array_equal(prepare("c", "s", 2, rgb, PATCHES, None).corners, other.corners)
-    with pytest.raises(NotApplicable, match="hold no patch of 32 pixels"):
-        prepare("a", "s", 2, rgb[:31], PATCHES, None)
-    with pytest.raises(NotApplicable, match="no edge"):
-        prepare("a", "s", 2, np.zeros((64, 64, 3), np.uint8), PATCHES, None)
