@@ -75,9 +75,8 @@ def patches_of(given: list[Photo]) -> Patches:
 def learned(patches: Patches, epochs: int) -> ResidualNetwork:
     """The descriptor with a linear layer, then all of it fine-tuned."""
     network = ResidualNetwork(NetworkSettings())
-    training = ManipulationTraining(
-        network, patches, TrainingSettings(epochs=epochs, thinning=THINNING if epochs else 1)
-    )
+    settings = TrainingSettings(epochs=epochs, thinning=THINNING)
+    training = ManipulationTraining(network, patches, settings)
     for epoch in training.epochs():
         print(f"epoch {epoch.number}: loss {epoch.train_loss:.4f}", flush=True)
     training.finish()

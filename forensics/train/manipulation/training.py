@@ -60,8 +60,9 @@ class ManipulationTraining:
     on a CPU. No epoch is preferred to the last, so that no patch need be kept for choosing.
 
     The linear layer of a `ResidualNetwork` is fitted before the first step, which starts from the
-    descriptor with a linear classifier, and again at the end: it can be had exactly, while steps
-    leave its thresholds where the last few of them happened to put them.
+    descriptor with a linear classifier, and again at the end, on all places of the patches: it can
+    be had exactly, while steps leave its thresholds where the last few of them happened to put
+    them, and thinned features are noisier than those it will be asked about.
 
     Args:
         network: trained in place, on the device it is on.
@@ -112,15 +113,14 @@ class ManipulationTraining:
 
     def epochs(self) -> Iterator[Epoch]:
         """Trains; yields after every epoch that is left. The state may be taken between epochs."""
-        if not self.history:
+        if not self.history and self.settings.epochs:
             self._fit_classifier(self.settings.thinning)
         while len(self.history) < self.settings.epochs:
             yield self._epoch()
 
     def finish(self) -> PatchNetwork:
         """The network as trained; to be called once, after the last epoch."""
-        if self.history:
-            self._fit_classifier()
+        self._fit_classifier()
         return self.network.eval()
 
     def state_dict(self) -> dict[str, Any]:

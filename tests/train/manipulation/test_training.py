@@ -131,8 +131,9 @@ def test_it_learns_and_is_the_same_each_time() -> None:
     assert same(*results)
 
 
-def test_without_epochs_it_is_the_descriptor_with_a_linear_classifier() -> None:
-    settings = QUICK.model_copy(update={"epochs": 0})
+@pytest.mark.parametrize("thinning", [1, 3])
+def test_without_epochs_it_is_the_descriptor_with_a_linear_classifier(thinning: int) -> None:
+    settings = QUICK.model_copy(update={"epochs": 0, "thinning": thinning})
     training = ManipulationTraining(ResidualNetwork(NETWORK), patches(20), settings)
     assert list(training.epochs()) == []
     assert same(training.finish().state_dict(), started().state_dict())
