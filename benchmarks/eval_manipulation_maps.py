@@ -31,7 +31,7 @@ from benchmarks.machine import machine
 from forensics.decode import decode
 from forensics.detectors import Resources, Subject
 from forensics.evaluate.metrics import auc, f1_best, f1_fixed
-from forensics.manipulation.base import NetworkSettings
+from forensics.manipulation.base import GREEN, NetworkSettings
 from forensics.manipulation.dense import dense_scores
 from forensics.manipulation.detector import ManipulationDetector, ManipulationSettings
 from forensics.manipulation.network import ResidualNetwork
@@ -40,7 +40,7 @@ from forensics.manipulation.svm import ResidualSVM
 from forensics.manipulation.windows import Axis, to_cells
 from forensics.records import Image, ManifestRow, Rgb
 from forensics.synth.forgeries import paste, random_region
-from forensics.train.manipulation.patches import GREEN, Patches, Photo, cut
+from forensics.train.manipulation.patches import Patches, Photo, cut
 from forensics.train.manipulation.training import ManipulationTraining, TrainingSettings
 
 BLUR, RESIZE = Manipulation("blur", 0.5), Manipulation("resize", 1.125)

@@ -12,6 +12,9 @@ from forensics.config import Settings
 from forensics.manipulation.descriptor import SUPPORT
 from forensics.manipulation.operations import CLASSES
 
+GREEN = 1  # the channel that is judged, as in the paper
+SPOILT = 0.5  # part of a patch that is black or white, from which on it is neither taken nor judged
+
 
 class NetworkSettings(Settings):
     """What a network tells apart, and in patches of what size."""

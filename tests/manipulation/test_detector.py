@@ -73,6 +73,7 @@ def test_a_whole_image_gets_its_class_and_nothing_in_it_differs(examine: Examine
         assert first["probability"] > second["probability"]
         assert first["probability"] + second["probability"] == pytest.approx(1, abs=1e-5)
         assert not finding.values["decision"]
+        assert finding.values["part_label"] is finding.values["part_classes"] is None
         assert values(finding).max() < 0.5
         assert finding.score is not None
         assert finding.score < 0.5
@@ -94,6 +95,13 @@ def test_a_part_that_differs_is_found_whatever_the_rest_is(
     assert (decision & mask).sum() / (decision | mask).sum() > 0.5
     assert finding.values["decision"]
     assert finding.values["tampered_fraction"] == pytest.approx(decision.mean())
+    of_rest, of_part = ("blur-0.75", "pristine") if inverted else ("pristine", "blur-0.75")
+    assert finding.values["label"] == of_rest
+    assert finding.values["part_label"] == of_part
+    first, second = finding.values["part_classes"]
+    assert first["label"] == of_part
+    assert first["probability"] == pytest.approx(1 - second["probability"], abs=1e-5)
+    assert first["probability"] > 0.8
     assert finding.score is not None
     assert finding.score > 0.8
     assert values(finding).shape == (25, 30)

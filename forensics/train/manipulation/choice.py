@@ -31,11 +31,7 @@ def gather(
             _at(part, chosen[(chosen >= end - count) & (chosen < end)] - (end - count))
             for part, count, end in zip(parts, counts, ends, strict=True)
         ]
-    return Patches(
-        np.concatenate([part.pixels for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.devices for part in parts]),
-    )
+    return Patches.joined(parts)
 
 
 def few(photo: Patches, count: int, seed: int | list[int]) -> Patches:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from forensics.manipulation.base import GREEN, SPOILT
 from forensics.manipulation.operations import Manipulation
 from forensics.records import Rgb, UserError
-
-GREEN = 1  # the channel that the paper takes
-_SPOILT = 0.5  # part of a patch that is black or white, from which it is left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,10 +42,14 @@ class Patches:
         """Those of these numbers, in their order."""
         return Patches(self.pixels[which], self.labels[which], self.devices[which])
 
-    def binary(self, label: int) -> Patches:
-        """Pristine (0) and one other class (1) of many."""
-        kept = self.take(np.flatnonzero((self.labels == 0) | (self.labels == label)))
-        return Patches(kept.pixels, (kept.labels > 0).astype(np.int64), kept.devices)
+    @staticmethod
+    def joined(parts: Sequence[Patches]) -> Patches:
+        """All of them, one after the other; of the same window, one part at least."""
+        return Patches(
+            np.concatenate([part.pixels for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.devices for part in parts]),
+        )
 
 
 def split_devices(devices: Iterable[str], held_out: float, seed: int) -> frozenset[str]:
@@ -96,11 +98,7 @@ def cut(
     ]
     if not parts:
         raise UserError(f"no photo has a usable patch of {window}x{window} px")
-    return Patches(
-        np.concatenate([part.pixels for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.devices for part in parts]),
-    )
+    return Patches.joined(parts)
 
 
 def _of_photo(
@@ -133,7 +131,7 @@ def _places(green: NDArray[np.uint8], window: int) -> NDArray[np.int64]:
         (y, x)
         for y in range(0, green.shape[0] - window + 1, window)
         for x in range(0, green.shape[1] - window + 1, window)
-        if np.isin(green[y : y + window, x : x + window], (0, 255)).mean() < _SPOILT
+        if np.isin(green[y : y + window, x : x + window], (0, 255)).mean() < SPOILT
     ]
     return np.array(found, np.int64).reshape(-1, 2)
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from forensics.manipulation.operations import MANIPULATIONS, Manipulation
+from forensics.manipulation.operations import Manipulation
 from forensics.records import UserError
-from forensics.train.manipulation.patches import Photo, cut, split_devices
+from forensics.train.manipulation.patches import Patches, Photo, cut, split_devices
 from tests.manipulation.textures import texture
 
 BLUR, NOISE = Manipulation("blur", 0.5), Manipulation("noise", 2.0)
@@ -74,11 +74,12 @@ def test_photos_are_read_one_by_one_and_devices_kept_apart() -> None:
     assert set(seen.devices) == {"long device name a", "long device name c"}
 
 
-def test_a_binary_task_of_many_classes() -> None:
-    patches = cut([photo("a")], MANIPULATIONS[:3], window=32)
-    task = patches.binary(2)
-    assert task.labels.tolist() == [0] * 6 + [1] * 6
-    assert np.array_equal(task.pixels[6:], patches.pixels[patches.labels == 2])
+def test_patches_are_joined_in_order() -> None:
+    one, other = (cut([photo(name, device=name)], [BLUR], window=32) for name in ("a", "another"))
+    both = Patches.joined([one, other])
+    assert np.array_equal(both.pixels, np.concatenate([one.pixels, other.pixels]))
+    assert both.labels.tolist() == [*one.labels, *other.labels]
+    assert both.devices.tolist() == ["a"] * len(one) + ["another"] * len(other)
 
 
 def test_black_and_white_patches_are_left_out() -> None:
