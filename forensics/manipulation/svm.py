@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from forensics.arrays import Array, like, to_tensor
-from forensics.manipulation.descriptor import BINS, dense_histogram, frequencies, srm_histogram
+from forensics.manipulation.descriptor import dense_histogram, frequencies, srm_histogram
+from forensics.manipulation.selection import device_accuracy, device_folds
 from forensics.records import UserError
 
-COSTS = (0.01, 0.1, 1.0)
+COSTS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Values of C to choose from, for features of deviation 1."""
-
-_FOLDS = 3
 
 
 class ResidualSVM:
     """Linear SVM on `descriptor.frequencies`, each brought to mean 0 and deviation 1.
 
-    With more than two classes, one against the rest for each. What is learned is a matrix and a
-    vector, which `state` gives as tensors (store them with safetensors).
+    With more than two classes, one against the rest for each.
     """
 
     def __init__(self) -> None:
@@ -37,26 +33,27 @@ class ResidualSVM:
         """C that was chosen; None until fitted."""
 
     def fit(
-        self, patches: NDArray[np.uint8], labels: NDArray[np.int64], groups: NDArray[Any]
+        self, patches: NDArray[np.uint8], labels: NDArray[np.int64], devices: NDArray[Any]
     ) -> Self:
         """Learn from uint8 (n, H, W) patches and their classes 0, 1, …
 
-        C is the one of `COSTS` that does best on groups (n,), such as devices, that are left out.
-        Raises `UserError` for fewer than two classes or groups.
+        C is the one of `COSTS` that tells most patches of devices left out, as `selection` has it
+        for the network's linear layer too. Raises `UserError` for fewer than two classes or
+        devices.
         """
-        if len(np.unique(labels)) < 2 or len(np.unique(groups)) < 2:
-            raise UserError("an SVM needs patches of two classes and two groups at least")
+        folds = device_folds(devices)
+        if len(np.unique(labels)) < 2 or not folds:
+            raise UserError("an SVM needs patches of two classes and two devices at least")
         features = frequencies(srm_histogram(patches))
-        folds = GroupKFold(min(_FOLDS, len(np.unique(groups))))
-        pipelines = {
-            cost: make_pipeline(StandardScaler(), LinearSVC(C=cost, dual=False)) for cost in COSTS
-        }
-        found = {
-            cost: cross_val_score(pipeline, features, labels, groups=groups, cv=folds).mean()
-            for cost, pipeline in pipelines.items()
-        }
-        self.cost = max(found, key=lambda cost: (found[cost], -cost))
-        scaler, svm = (step for _, step in pipelines[self.cost].fit(features, labels).steps)
+        found = {}
+        for cost in COSTS:
+            said = np.empty_like(labels)
+            for learned, left_out in folds:
+                fitted = _pipeline(cost).fit(features[learned], labels[learned])
+                said[left_out] = fitted.predict(features[left_out])
+            found[cost] = device_accuracy(said, labels, devices)
+        self.cost = max(COSTS, key=lambda cost: found[cost])  # of equals the smallest
+        scaler, svm = (step for _, step in _pipeline(self.cost).fit(features, labels).steps)
         weight = np.ascontiguousarray(svm.coef_ / scaler.scale_)
         bias = svm.intercept_ - weight @ scaler.mean_
         self._weight = torch.from_numpy(weight.astype(np.float32))
@@ -86,18 +83,6 @@ class ResidualSVM:
         """float32 (rows, columns, k) distances of the windows of `descriptor.dense_histogram`."""
         return self.decision(dense_histogram(plane, window, stride))
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """``weight`` (k, 162) and ``bias`` (k,), float32."""
-        if self._weight is None or self._bias is None:
-            raise ValueError("this SVM has not been fitted")
-        return {"weight": self._weight.clone(), "bias": self._bias.clone()}
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, torch.Tensor]) -> Self:
-        """The SVM back from its tensors. Raises `UserError` where they are not one's."""
-        weight, bias = state.get("weight"), state.get("bias")
-        if weight is None or bias is None or weight.shape != (*bias.shape, BINS):
-            raise UserError(f"the state of an SVM needs weight (k, {BINS}) and bias (k,)")
-        svm = cls()
-        svm._weight, svm._bias = weight.to(torch.float32), bias.to(torch.float32)
-        return svm
+def _pipeline(cost: float) -> Pipeline:
+    return make_pipeline(StandardScaler(), LinearSVC(C=cost, dual=False))

@@ -238,7 +238,7 @@ def test_the_study_of_manipulations(demonstrated: Path, tmp_path: Path, store: s
     }
     assert run("evaluate_manipulation", **changes) == OK
     summary = json.loads((tmp_path / "study" / "summary.json").read_text())
-    assert summary["status"] == {"ok": 3 * 2 * 3}
+    assert summary["status"] == {"ok": 4 * 2 * 3}
 
 
 @pytest.fixture(scope="module")

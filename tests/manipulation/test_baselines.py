@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from forensics.manipulation.base import NetworkSettings
 from forensics.manipulation.bayar import BayarNetwork
 from forensics.manipulation.descriptor import frequencies, srm_histogram
-from forensics.manipulation.svm import ResidualSVM
+from forensics.manipulation.svm import COSTS, ResidualSVM
 from forensics.records import UserError
 from tests.manipulation.textures import blurred, texture
 
@@ -50,17 +47,25 @@ def test_dense_distances_are_those_of_the_windows() -> None:
     assert np.allclose(dense[1, 2], svm.decision(srm_histogram(window)), atol=1e-5)
 
 
-def test_the_svm_is_stored_as_plain_tensors(tmp_path: Path) -> None:
-    svm = ResidualSVM().fit(PATCHES, LABELS, GROUPS)
-    save_file(svm.state(), tmp_path / "svm.safetensors")
-    again = ResidualSVM.from_state(load_file(tmp_path / "svm.safetensors"))
-    assert np.array_equal(again.predict(PATCHES), svm.predict(PATCHES))
-    with pytest.raises(UserError, match="needs weight"):
-        ResidualSVM.from_state({"weight": torch.zeros(3, 5), "bias": torch.zeros(3)})
+def test_the_cost_is_the_one_that_tells_most_of_devices_left_out() -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(2, size=len(PATCHES))
+    svm = ResidualSVM().fit(PATCHES, labels, GROUPS)
+    features, told = frequencies(srm_histogram(PATCHES)), {}
+    for cost in COSTS:
+        right = []
+        for device in range(3):
+            out = device == GROUPS
+            scaler = StandardScaler().fit(features[~out])
+            peer = LinearSVC(C=cost, dual=False).fit(scaler.transform(features[~out]), labels[~out])
+            right.append(peer.score(scaler.transform(features[out]), labels[out]))
+        told[cost] = np.mean(right)
+    assert len(set(told.values())) > 1
+    assert svm.cost == max(COSTS, key=lambda cost: told[cost])
 
 
 def test_an_svm_needs_classes_groups_and_fitting() -> None:
-    with pytest.raises(UserError, match="two classes and two groups"):
+    with pytest.raises(UserError, match="two classes and two devices"):
         ResidualSVM().fit(PATCHES, 0 * LABELS, GROUPS)
     with pytest.raises(ValueError, match="not been fitted"):
         ResidualSVM().predict(PATCHES)

@@ -34,7 +34,9 @@ from forensics.train.manipulation.training import (
     probabilities,
 )
 
-Method = Literal["bayar", "svm", "residual"]
+Method = Literal["bayar", "svm", "start", "residual"]
+"""``start``: the residual CNN as its training starts, with its linear layer fitted and no epoch."""
+
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 
@@ -65,7 +67,7 @@ class ManipulationStudy(Settings):
         CLASSES[1:], min_length=1, description="manipulations, each against pristine"
     )
     methods: tuple[Method, ...] = Field(
-        ("bayar", "svm", "residual"), min_length=1, description="methods to compare"
+        ("bayar", "svm", "start", "residual"), min_length=1, description="methods to compare"
     )
     patches_per_photo: tuple[Count, ...] = Field(
         (9, 192), min_length=1, description="sizes of the training set: places in each photo"
@@ -179,7 +181,8 @@ def _trained(
         network, settings = BayarNetwork(shape, cell.seed), study.bayar
     else:
         network, settings = ResidualNetwork(shape), study.residual
-    settings = settings.model_copy(update={"seed": cell.seed})
+    epochs = 0 if cell.method == "start" else settings.epochs
+    settings = settings.model_copy(update={"seed": cell.seed, "epochs": epochs})
     training = ManipulationTraining(network.to(device), patches, settings)
     for _ in training.epochs():
         pass

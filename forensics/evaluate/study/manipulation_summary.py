@@ -13,7 +13,12 @@ import pyarrow.compute as pc
 from forensics.evaluate.study import statistics
 from forensics.records import Status
 
-NAMES: Mapping[str, str] = {"bayar": "Bayar 2016", "svm": "SRM+SVM", "residual": "residual CNN"}
+NAMES: Mapping[str, str] = {
+    "bayar": "Bayar 2016",
+    "svm": "SRM+SVM",
+    "start": "CNN untrained",
+    "residual": "residual CNN",
+}
 
 _CELL = ("task", "patches_per_photo", "method")
 TABLE = pa.schema(

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from sklearn.model_selection import GroupKFold
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from forensics.manipulation.network import ResidualNetwork
+from forensics.manipulation.selection import device_accuracy, device_folds
 from forensics.train.manipulation.patches import Patches
 
 _PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -19,7 +19,6 @@ _PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 _ALONE = 1e-4  # the factor for patches of one device, which leave nothing to choose by
 _BATCH = 32
 _ITERATIONS = 300
-_FOLDS = 8
 _HOTTEST = 100.0
 
 
@@ -85,33 +84,21 @@ def _choice(
     x: Tensor, labels: Tensor, devices: NDArray[np.str_], classes: int
 ) -> tuple[float, float]:
     """Penalty and temperature that suit devices left out best."""
-    folds = min(_FOLDS, len(np.unique(devices)))
-    if folds < 2:
+    folds = device_folds(devices)
+    if not folds:
         return _ALONE, 1.0
-    splits = list(GroupKFold(folds).split(x, groups=devices))
-    layers = [_nothing(x, classes)] * folds
-    best = (-1.0, _ALONE, x)
+    layers = [_nothing(x, classes)] * len(folds)
+    found: dict[float, tuple[float, Tensor]] = {}
     for penalty in _PENALTIES:  # from strong to weak, each sought from the one before
         scores = x.new_zeros(len(x), classes)
-        for fold, (learned, left_out) in enumerate(splits):
+        for fold, (learned, left_out) in enumerate(folds):
             layers[fold] = _minimum(x[learned], labels[learned], penalty, layers[fold])
             weight, bias = layers[fold]
             scores[left_out] = x[left_out] @ weight.mT + bias
-        accuracy = _accuracy(scores, labels, devices)
-        if accuracy > best[0]:
-            best = (accuracy, penalty, scores)
-    _, penalty, scores = best
-    return penalty, _temperature(scores, labels)
-
-
-def _accuracy(scores: Tensor, labels: Tensor, devices: NDArray[np.str_]) -> float:
-    """Part of the patches that are told right, mean over devices.
-
-    Not their loss: one device whose scores lie beside the others' would have it ask for weights
-    near 0, with which no device is told well.
-    """
-    right = (scores.argmax(1) == labels).numpy()
-    return float(np.mean([right[devices == device].mean() for device in np.unique(devices)]))
+        told = device_accuracy(scores.argmax(1).numpy(), labels.numpy(), devices)
+        found[penalty] = told, scores
+    penalty = max(found, key=lambda penalty: found[penalty][0])  # of equals the strongest
+    return penalty, _temperature(found[penalty][1], labels)
 
 
 def _temperature(scores: Tensor, labels: Tensor) -> float:

@@ -19,9 +19,11 @@ from forensics.evaluate.study.manipulation import (
 )
 from forensics.evaluate.study.manipulation_plots import accuracy_figure
 from forensics.evaluate.study.manipulation_summary import TABLE, lines, summarise, table
+from forensics.manipulation.base import PatchNetwork
+from forensics.manipulation.network import ResidualNetwork
 from forensics.records import UserError
 from forensics.train.manipulation.patches import Patches, Photo, cut
-from forensics.train.manipulation.training import TrainingSettings
+from forensics.train.manipulation.training import ManipulationTraining, TrainingSettings
 from tests.manipulation.textures import texture
 
 STUDY = ManipulationStudy(
@@ -47,7 +49,7 @@ def photos() -> list[Patches]:
     ]
 
 
-@pytest.mark.parametrize("method", ["svm", "residual", "bayar"])
+@pytest.mark.parametrize("method", ["svm", "start", "residual", "bayar"])
 def test_every_method_tells_what_is_easy(photos: list[Patches], method: Any) -> None:
     cell = Cell("noise-2", method, 4, seed=1)
     record = evaluate_cell(STUDY, cell, photos[:4], photos[4:])
@@ -73,6 +75,22 @@ def test_the_auc_is_that_within_each_device() -> None:
     assert manipulation._auc(scores, test) == pytest.approx((1 + 3 / 4) / 2)
 
 
+def test_the_start_is_the_residual_network_without_an_epoch(
+    photos: list[Patches], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Spy(ManipulationTraining):
+        def finish(self) -> PatchNetwork:
+            seen.append((type(self.network), len(self.history)))
+            return super().finish()
+
+    monkeypatch.setattr(manipulation, "ManipulationTraining", Spy)
+    for method in ("start", "residual"):
+        evaluate_cell(STUDY, Cell("blur-0.75", method, 4, 0), photos[:4], photos[4:])
+    assert seen == [(ResidualNetwork, 0), (ResidualNetwork, 1)]
+
+
 def test_the_seed_decides_which_patches(photos: list[Patches]) -> None:
     cell = Cell("blur-0.75", "svm", 4, seed=0)
     one, again = (evaluate_cell(STUDY, cell, photos[:4], photos[4:]) for _ in range(2))
@@ -82,7 +100,7 @@ def test_the_seed_decides_which_patches(photos: list[Patches]) -> None:
 def test_what_a_method_cannot_learn_from_is_said(photos: list[Patches]) -> None:
     record = evaluate_cell(STUDY, Cell("noise-2", "svm", 4, 0), photos[:2], photos[4:])
     assert record["status"] == "not_applicable"
-    assert "two groups" in record["reason"]
+    assert "two devices" in record["reason"]
     failed = abstain(Cell("noise-2", "svm", 4, 0), MemoryError("no memory left"))
     assert (failed["status"], failed["reason"]) == ("failed", "no memory left")
 

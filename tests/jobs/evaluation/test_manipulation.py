@@ -119,7 +119,7 @@ def test_cells_that_cannot_be_made_set_the_exit_code(
     assert evaluate(job(tmp_path, two, **few)) == INCOMPLETE
     summary = json.loads((tmp_path / "study" / "summary.json").read_text())
     assert summary["status"] == {"not_applicable": 1, "ok": 1}
-    assert "1 x an SVM needs patches of two classes and two groups" in capsys.readouterr().out
+    assert "1 x an SVM needs patches of two classes and two devices" in capsys.readouterr().out
     with pytest.raises(UserError, match="photos of 1 device cannot be split"):
         evaluate(job(tmp_path, rows[:2], **few))
     with pytest.raises(UserError, match="names no image"):
