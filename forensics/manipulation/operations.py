@@ -31,16 +31,27 @@ STRENGTHS: Mapping[Kind, tuple[float, float, float]] = {
 }
 """Those of the paper (table I), from easy to hard."""
 
+BOUNDS: Mapping[Kind, tuple[float, float]] = {
+    "median": (3, 99),
+    "blur": (0.25, 50),
+    "noise": (0.1, 100),
+    "resize": (0.1, 10),
+    "jpeg": (1, 100),
+}
+"""Least and greatest strength: weaker ones change no pixel, stronger ones leave no photo."""
+
 PRISTINE = "pristine"
+
+_LEAST_CHANGE = 1e-3  # of the scale: a pixel in a thousand
 
 
 @dataclass(frozen=True, slots=True)
 class Manipulation:
     """One kind at one strength.
 
-    ``strength``: median: side of the window, pixels, odd. blur: standard deviation, pixels. noise:
-    standard deviation, grey levels. resize: scale of both sides. jpeg: quality, 1..100. Raises
-    `ValueError` for a strength that its kind does not have.
+    ``strength``, within `BOUNDS`: median: side of the window, pixels, odd. blur: standard
+    deviation, pixels. noise: standard deviation, grey levels. resize: scale of both sides, not 1.
+    jpeg: quality, whole. Raises `ValueError` for a strength that its kind does not have.
     """
 
     kind: Kind
@@ -49,14 +60,18 @@ class Manipulation:
     def __post_init__(self) -> None:
         if self.kind not in STRENGTHS:
             raise ValueError(f"no manipulation {self.kind!r}; there are: {', '.join(STRENGTHS)}")
-        value = self.strength
-        whole = value == int(value)
-        valid = {
-            "median": whole and value >= 3 and value % 2 == 1,
-            "jpeg": whole and 1 <= value <= 100,
-        }.get(self.kind, value > 0)
+        value, (least, greatest) = self.strength, BOUNDS[self.kind]
+        valid = least <= value <= greatest  # so it is finite
+        if self.kind in ("median", "jpeg"):
+            valid = valid and value == int(value) and (self.kind == "jpeg" or value % 2 == 1)
+        if self.kind == "resize":
+            valid = valid and abs(value - 1) >= _LEAST_CHANGE
         if not valid:
-            raise ValueError(f"{self.kind} cannot have the strength {value:g}")
+            besides = {"median": " (odd)", "jpeg": " (whole)", "resize": " other than 1"}
+            raise ValueError(
+                f"{self.kind} takes a strength of {least:g} to {greatest:g}"
+                f"{besides.get(self.kind, '')}, not {value:g}"
+            )
 
     @property
     def label(self) -> str:
@@ -81,12 +96,18 @@ def parse(label: str) -> Manipulation:
     """The manipulation of a label such as ``blur-0.5``. Raises `UserError` for what is none."""
     kind, _, strength = label.partition("-")
     try:
-        return Manipulation(kind, float(strength))  # type: ignore[arg-type]  # checked there
+        value = float(strength)
     except ValueError:
+        value = None
+    if kind not in STRENGTHS or value is None:
         raise UserError(
             f"{label!r} is no manipulation; write kind-strength with a kind of "
             f"{', '.join(STRENGTHS)}, such as {MANIPULATIONS[5].label}"
-        ) from None
+        )
+    try:
+        return Manipulation(kind, value)  # type: ignore[arg-type]  # checked above
+    except ValueError as error:
+        raise UserError(f"{label!r}: {error}") from None
 
 
 def median(pixels: Pixels, size: float) -> Pixels:

@@ -134,9 +134,30 @@ def test_labels_are_read_back(manipulation: Manipulation) -> None:
     assert parse(manipulation.label) == manipulation
 
 
-@pytest.mark.parametrize("label", ["sharpen-2", "blur", "blur-x", "median-4", "jpeg-0", "noise--1"])
+@pytest.mark.parametrize("label", ["sharpen-2", "blur", "blur-x", "blur-1-2", ""])
 def test_other_labels_are_refused(label: str) -> None:
     with pytest.raises(UserError, match="is no manipulation; write kind-strength"):
+        parse(label)
+
+
+@pytest.mark.parametrize(
+    ("label", "range_"),
+    [
+        *((f"{kind}-{value}", "") for kind in STRENGTHS for value in ("inf", "nan", "-inf", "1e9")),
+        ("median-4", r"3 to 99 \(odd\), not 4"),
+        ("median-1", ""),
+        ("jpeg-0", r"1 to 100 \(whole\), not 0"),
+        ("jpeg-80.5", ""),
+        ("noise--1", ""),
+        ("noise-0.01", ""),
+        ("blur-0", "0.25 to 50, not 0"),
+        ("resize-1", "0.1 to 10 other than 1, not 1"),
+        ("resize-1.0001", ""),
+        ("resize-0", ""),
+    ],
+)
+def test_strengths_that_a_kind_does_not_have_are_refused(label: str, range_: str) -> None:
+    with pytest.raises(UserError, match=f"^'{label}': [a-z]+ takes a strength of .*{range_}"):
         parse(label)
 
 
