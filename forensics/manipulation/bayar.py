@@ -12,6 +12,7 @@ from forensics.records import UserError
 
 _MIDDLE = 127.5  # grey level that enters as 0; black and white are −1 and 1
 _SMALLEST = 39  # pixels: the last map of it is one pixel
+_NEAR = 0.5  # sum of weights from which on scaling to 1 is a correction
 
 
 class BayarNetwork(PatchNetwork):
@@ -60,13 +61,24 @@ class BayarNetwork(PatchNetwork):
         if step != 1:
             raise ValueError("this network looks at every place")
         x = (pixels[:, None].to(torch.float32) - _MIDDLE) / _MIDDLE
-        scores: Tensor = self.classifier(self.dense(self.maps(self.residuals(x))))
+        # Residuals are small differences of large numbers, which TF32 would round away.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            residuals = self.residuals(x)
+        scores: Tensor = self.classifier(self.dense(self.maps(residuals)))
         return scores
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """The first filters' centres set to −1, their other weights scaled to add up to 1."""
+        """The first filters' centres set to −1, their other weights made to add up to 1.
+
+        By scaling, as published, which after a step changes little: the sum was 1 before it. Random
+        weights at the start add up to about 0; scaled, some would be hundreds, and of the other
+        sign. Wherever the sum is not near 1 the same amount is added to each weight instead, the
+        smallest change that there is (the orthogonal projection).
+        """
         weight = self.residuals.weight
         weight[:, :, 2, 2] = 0
-        weight /= weight.sum((2, 3), keepdim=True)
+        total = weight.sum((2, 3), keepdim=True)
+        shifted = weight + (1 - total) / (weight[0, 0].numel() - 1)
+        weight.copy_(torch.where(total >= _NEAR, weight / total, shifted))
         weight[:, :, 2, 2] = -1

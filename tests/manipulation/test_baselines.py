@@ -72,16 +72,34 @@ def test_an_svm_needs_classes_groups_and_fitting() -> None:
 
 
 def test_the_first_layer_is_brought_back_to_its_constraint() -> None:
+    """By scaling where a step moved it a little, by a shift where it is far away."""
     network = BayarNetwork(NetworkSettings(window=39), seed=1)
-    with torch.no_grad():
-        network.residuals.weight += 0.01 * torch.arange(12 * 25).reshape(12, 1, 5, 5)
-    moved = network.residuals.weight.detach().clone()
-    network.constrain()
-    weight = network.residuals.weight.detach()
-    assert (weight[:, 0, 2, 2] == -1).all()
-    assert torch.allclose(weight.sum((1, 2, 3)), torch.zeros(12), atol=1e-5)
-    ratio = (weight / moved)[:, 0, 0]
-    assert torch.allclose(ratio, ratio[:, :1].expand(-1, 5))
+    start = network.residuals.weight.detach().clone()
+    for step, scaled in ((1e-3, True), (-0.1, False)):
+        with torch.no_grad():
+            network.residuals.weight.copy_(start)
+            network.residuals.weight += step * torch.arange(25.0).reshape(5, 5) / 24
+        moved = network.residuals.weight.detach().clone()
+        network.constrain()
+        weight = network.residuals.weight.detach()
+        assert (weight[:, 0, 2, 2] == -1).all()
+        assert torch.allclose(weight.sum((1, 2, 3)), torch.zeros(12), atol=1e-5)
+        change = (weight / moved if scaled else weight - moved)[:, 0].flatten(1)
+        others = change[:, torch.arange(25) != 12]
+        assert torch.allclose(others, others[:, :1].expand(-1, 24), atol=1e-5)
+
+
+def test_no_first_weight_is_large_whatever_the_seed() -> None:
+    network = BayarNetwork(NetworkSettings(window=39))
+    assert network.residuals.weight.abs().max() == 1  # the centres
+    with torch.random.fork_rng():
+        for seed in range(300):
+            torch.manual_seed(seed)
+            network.residuals.reset_parameters()
+            network.constrain()
+            weight = network.residuals.weight.detach()[:, 0].flatten(1)
+            assert weight[:, torch.arange(25) != 12].abs().max() < 0.5
+            assert torch.allclose(weight.sum(1), torch.zeros(12), atol=1e-5)
 
 
 def test_plain_patches_of_any_grey_are_alike_to_it() -> None:

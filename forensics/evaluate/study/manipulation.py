@@ -79,7 +79,10 @@ class ManipulationStudy(Settings):
     held_out: float = Field(1 / 3, gt=0, lt=1, description="part of the devices to test on")
     window: int = Field(128, ge=7, description="side of a patch, pixels")
     residual: TrainingSettings = TrainingSettings()
-    bayar: TrainingSettings = TrainingSettings(epochs=60, lr=1e-4, head_lr=1e-4)
+    bayar: TrainingSettings = Field(
+        TrainingSettings(epochs=60, lr=1e-4, head_lr=1e-4),
+        description="the paper gives the epochs, not the learning rate, which is our choice",
+    )
     max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
 
     @field_validator("tasks")
