@@ -49,7 +49,7 @@ def load(model: type[S], config: str | Path | None = None, arguments: Sequence[s
             raise UserError(f"option --{name}: {text!r} is no value") from None
         _assign(values, name, value, where=str(config))
     try:
-        return model.model_validate(values)
+        return model.model_validate(_with_defaults(model, values))
     except ValidationError as error:
         lines = [
             f"  {'.'.join(str(part) for part in e['loc']) or model.__name__}: {e['msg']}"
@@ -57,6 +57,31 @@ def load(model: type[S], config: str | Path | None = None, arguments: Sequence[s
         ]
         where = f" in {config}" if config else ""
         raise UserError("\n".join([f"the settings{where} are not valid:", *lines])) from None
+
+
+def _with_defaults(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections given in part get the rest from the section's own default, as ``--help`` shows it.
+
+    Else it would come from the defaults of the section's class, which may be others.
+    """
+    completed = dict(values)
+    for name, field in model.model_fields.items():
+        section, given = _section(field.annotation), values.get(name)
+        if section is None or not isinstance(given, Mapping):
+            continue
+        default = field.default
+        own = default.model_dump(exclude_unset=True) if isinstance(default, BaseModel) else {}
+        completed[name] = _with_defaults(section, _merged(own, given))
+    return completed
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, sections within each other too; ``above`` wins."""
+    merged = {**below, **above}
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], Mapping) and isinstance(above[name], Mapping):
+            merged[name] = _merged(below[name], above[name])
+    return merged
 
 
 def digest(settings: Settings | Mapping[str, Any]) -> str:

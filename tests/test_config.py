@@ -127,6 +127,29 @@ def test_settings_are_frozen() -> None:
         Outer(output="x").limit = 3  # type: ignore[misc]
 
 
+def test_a_section_given_in_part_keeps_the_rest_of_its_own_default(tmp_path: Path) -> None:
+    class Pair(Settings):
+        window: int = 128
+        stride: int = 8
+        shape: tuple[int, ...] = (1, 2)
+
+    class Middle(Settings):
+        pair: Pair = Pair(stride=2)
+        scale: float = 1.0
+
+    class Job(Settings):
+        middle: Middle = Middle(pair=Pair(window=16), scale=3.0)
+        other: Middle | None = None
+
+    file = write(tmp_path / "a.yaml", "middle:\n  pair:\n    shape: [5]\n")
+    loaded = load(Job, file, ["--middle.pair.stride", "4"])
+    assert loaded.middle == Middle(pair=Pair(window=16, stride=4, shape=(5,)), scale=3.0)
+    assert loaded.other is None
+    assert load(Job, None, ["--other.pair.window", "7"]).other == Middle(
+        pair=Pair(window=7, stride=2)
+    )
+
+
 def test_flat_and_described_names_agree() -> None:
     names = list(flat(Outer(output="x")))
     assert names == ["output", "names", "limit", "image", "inner.window"]

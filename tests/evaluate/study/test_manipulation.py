@@ -116,6 +116,7 @@ def test_cells_are_all_combinations() -> None:
     assert len(cells) == len({cell.name for cell in cells}) == 2 * 2 * 2 * 2
     assert cells[0].name == "blur-0.5_svm_9_seed4"
     assert [cell.seed for cell in cells] == [4] * 8 + [5] * 8
+    assert load(ManipulationStudy, None, ["--bayar.epochs", "8"]).bayar.lr == 1e-4
     with pytest.raises(UserError, match="is no manipulation"):
         load(ManipulationStudy, None, ["--tasks", "blurr-1"])
 
