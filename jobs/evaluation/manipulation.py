@@ -94,7 +94,8 @@ def _keep(output: str, records: pa.Table, summary: dict[str, Any], tracker: Trac
         {
             f"{measure}.{cell['task']}.{cell['method']}.{cell['patches_per_photo']}": cell[measure]
             for cell in summary["cells"]
-            for measure in ("accuracy", "auc")
+            for measure in ("accuracy", "auc", "sd")
+            if cell[measure] is not None  # no deviation of a single seed
         }
     )
     tracker.figure(accuracy_figure(summary), "accuracy.png")

@@ -74,7 +74,8 @@ TRUFOR = [f"train_trufor_{phase}{cpu}" for cpu in ("", "_cpu") for phase in (1, 
 JOBS |= dict.fromkeys(TRUFOR, (TrainTruForJob, train_trufor))
 MANIPULATION = ["train_manipulation", "train_manipulation_cpu"]
 JOBS |= dict.fromkeys(MANIPULATION, (TrainManipulationJob, train_manipulation))
-JOBS["evaluate_manipulation"] = (EvaluateJob, evaluate)
+MANIPULATION_STUDIES = {"evaluate_manipulation": 4, "evaluate_manipulation_cpu": 3}  # methods
+JOBS |= dict.fromkeys(MANIPULATION_STUDIES, (EvaluateJob, evaluate))
 ORIGIN = ["train_origin", "train_origin_cpu"]
 ORIGIN_STUDIES = {  # rows of the table
     "evaluate_origin": 8,
@@ -217,7 +218,10 @@ def test_a_study_of_the_origin(of_known_origin: str, tmp_path: Path, store: str,
     assert len(rows) == ORIGIN_STUDIES[name]
 
 
-def test_the_study_of_manipulations(demonstrated: Path, tmp_path: Path, store: str) -> None:
+@pytest.mark.parametrize("name", MANIPULATION_STUDIES)
+def test_a_study_of_manipulations(
+    demonstrated: Path, tmp_path: Path, store: str, name: str
+) -> None:
     rows = list(manifest.read(str(demonstrated / "training.parquet")))
     several = [replace(row, camera_id=f"{row.camera_id}-{n % 2}") for n, row in enumerate(rows)]
     manifest.write_manifest(several, str(tmp_path / "pristine.parquet"))
@@ -236,9 +240,9 @@ def test_the_study_of_manipulations(demonstrated: Path, tmp_path: Path, store: s
         "pool.workers": 2,
         **{f"manipulation.{setting}": value for setting, value in small.items()},
     }
-    assert run("evaluate_manipulation", **changes) == OK
+    assert run(name, **changes) == OK
     summary = json.loads((tmp_path / "study" / "summary.json").read_text())
-    assert summary["status"] == {"ok": 4 * 2 * 3}
+    assert summary["status"] == {"ok": MANIPULATION_STUDIES[name] * 2 * 3}
 
 
 @pytest.fixture(scope="module")

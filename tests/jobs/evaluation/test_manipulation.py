@@ -80,8 +80,9 @@ def test_every_cell_is_made(
     assert run.info.status == "FINISHED"
     assert run.data.tags["forensics.study"] == "manipulation"
     cell = summary["cells"][0]
-    name = f"accuracy.{cell['task']}.{cell['method']}.{cell['patches_per_photo']}"
-    assert run.data.metrics[name] == pytest.approx(cell["accuracy"])
+    for measure in ("accuracy", "auc", "sd"):
+        name = f"{measure}.{cell['task']}.{cell['method']}.{cell['patches_per_photo']}"
+        assert run.data.metrics[name] == pytest.approx(cell[measure])
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
     assert {p.name for p in artifacts.iterdir()} == {"summary.json", "table.json", "accuracy.png"}
     assert not (tmp_path / "study" / ".training").exists()
