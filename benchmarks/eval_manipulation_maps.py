@@ -1,14 +1,17 @@
 """Fig. 6 of the residual-CNN paper: heat maps of a blurred splice and of a resized copy-move.
 
     python -m benchmarks.eval_manipulation_maps [--data ../shared/data] [--figure maps.png]
+        [--weights FILE]
 
 On photos of devices not trained on: a region of another photo, blurred by 0.5, and a region of the
 photo itself, resized by 1.125, are put in place. For either manipulation SRM+SVM and the residual
 CNN learn from patches of all other devices (binary tasks); both are run over the forged photos and
 judged by the F1 of their maps, at the best threshold and at that of their classes, and by the AUC.
-The network that comes with the project is judged too, by the map of the detector; what it was
-trained on, its card says. The untouched photos show false alarms. Writes
-benchmarks/results/manipulation_maps.json; the figure shows photos, so it is not kept there.
+The detector is judged too, by its map, with the weights of a network of all classes that did not
+learn from the tested devices: ``eval_manipulation_shipped`` keeps one. Without ``--weights`` it has
+the network of the project, which did learn from these photos. The untouched photos show false
+alarms. Writes benchmarks/results/manipulation_maps.json; the figure shows photos, so it is not kept
+there.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from benchmarks.machine import machine
 from forensics.decode import decode
 from forensics.detectors import Resources, Subject
 from forensics.evaluate.metrics import auc, f1_best, f1_fixed
+from forensics.manipulation import weights
 from forensics.manipulation.base import GREEN, NetworkSettings
 from forensics.manipulation.dense import dense_scores
 from forensics.manipulation.detector import ManipulationDetector, ManipulationSettings
@@ -148,9 +152,8 @@ def on_cells(rgb: Rgb, windows: torch.Tensor) -> Heat:
     return heat
 
 
-def of_the_project() -> Judge:
-    """The detector as a scan has it."""
-    settings = ManipulationSettings(stride=STRIDE)
+def of_the_detector(settings: ManipulationSettings) -> Judge:
+    """Its map, and its threshold."""
     detector = ManipulationDetector(settings, Resources(torch.device("cpu")))
 
     def heat(rgb: Rgb) -> Heat:
@@ -198,12 +201,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--figure", type=Path, default=None)
+    parser.add_argument("--weights", default=None, help="the detector's network")
     parser.add_argument("--tested", nargs="+", default=TESTED, help="devices")
     parser.add_argument("--per_photo", type=int, default=48, help="patches to train on")
     parser.add_argument("--epochs", type=int, default=TrainingSettings().epochs)
     parser.add_argument("--thinning", type=int, default=TrainingSettings().thinning)
     options = parser.parse_args()
     settings = TrainingSettings(epochs=options.epochs, thinning=options.thinning)
+    own_map = ManipulationSettings(weights=options.weights, stride=STRIDE)
     about = machine("torch", "numpy", "scikit-learn")
     everything = list(photos(options.data))
     tested = [photo for photo in everything if photo.device in options.tested]
@@ -217,7 +222,7 @@ def main() -> None:
         seconds[manipulation.label] = {
             "patches": len(patches), "processor_s": time.process_time() - start
         }  # fmt: skip
-        judges[manipulation.label]["detector"] = of_the_project()
+        judges[manipulation.label]["detector"] = of_the_detector(own_map)
     found: list[dict[str, Any]] = []
     shown = []
     for case in cases(tested):
@@ -232,6 +237,7 @@ def main() -> None:
         "what": "maps of one blurred splice and one resized copy-move per photo",
         **about,
         "tested": list(options.tested),
+        "detector_weights": weights.load(options.weights).digest,
         "training": {**settings.model_dump(), **seconds},
         "means": means(found),
         "cases": found,
