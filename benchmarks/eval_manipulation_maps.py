@@ -84,10 +84,10 @@ def photos(data: Path) -> Iterator[Photo]:
         yield Photo(path.stem, "Kodak", decode(path.read_bytes()).pixels)
 
 
-def middle(rgb: Rgb) -> Rgb:
+def middle(rgb: Rgb, largest: int = LARGEST) -> Rgb:
     """The middle part, from a corner that blocks of JPEG start at."""
-    top, left = (max(side - LARGEST, 0) // 32 * 16 for side in rgb.shape[:2])
-    return np.ascontiguousarray(rgb[top : top + LARGEST, left : left + LARGEST])
+    top, left = (max(side - largest, 0) // 32 * 16 for side in rgb.shape[:2])
+    return np.ascontiguousarray(rgb[top : top + largest, left : left + largest])
 
 
 def forged(photo: Photo, content: Rgb, kind: str, manipulation: Manipulation, seed: int) -> Forged:
