@@ -1,6 +1,6 @@
 """Time and memory of the manipulation network over a whole image, and of training one.
 
-    python -m benchmarks.bench_manipulation [--size 3000x2000] [--runs 3]
+    python -m benchmarks.bench_manipulation [--size 3000x2000] [--runs 3] [--parts image training]
 
 The map of a 6-megapixel image at the detector's stride: the network run as convolutions, stage by
 stage, and the whole detector, with one thread and with one per core; against the network on
@@ -10,7 +10,7 @@ of the process while it examines. Training of a binary task on made-up patches: 
 fit of the linear layer, of an epoch and of the last fit, and what the paper's small set (10800 +
 10800 patches, 15 epochs) would take, all of them growing with the patches. Wall seconds are those
 to compare on a quiet machine; the load average says whether it was; on a busy one compare processor
-seconds of one thread. Writes benchmarks/results/manipulation.json.
+seconds of one thread. Writes its parts of benchmarks/results/manipulation.json.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def timed(work: Callable[[], Any], runs: int) -> dict[str, float]:
     return {clock: statistics.median(each[clock] for each in found) for clock in found[0]}
 
 
-def measure(size: str, runs: int, windows: int, patches: int, threads: int) -> dict[str, Any]:
+def image(size: str, runs: int, windows: int, threads: int) -> dict[str, Any]:
     """In a process of its own."""
     torch.set_num_threads(threads)
     network, plane = weights.load().network, picture(size)
@@ -84,15 +84,14 @@ def measure(size: str, runs: int, windows: int, patches: int, threads: int) -> d
     whole = timed(lambda: dense_scores(network, plane, stride), runs)
     peak = status_megabytes("VmHWM")
     detector = ManipulationDetector(settings, Resources(torch.device("cpu")))
-    image = Image(plane[..., None].repeat(1, 1, 3).numpy(), "PNG")
-    subject = Subject(ManifestRow("image", "image.png"), image)
+    rgb = plane[..., None].repeat(1, 1, 3).numpy()
+    subject = Subject(ManifestRow("image", "image.png"), Image(rgb, "PNG"))
     return {
         "load_average_before": load,
         "dense": {**whole, "rss_before_gb": before / 1e3, "peak_rss_gb": peak / 1e3},
         "stages": stages(network, plane, runs),
         "detector": timed(lambda: detector.examine(subject), runs),
         "patch_by_patch": patch_by_patch(network, plane, window, stride, windows),
-        "training": training(patches),
     }
 
 
@@ -155,10 +154,11 @@ def patch_by_patch(
     }
 
 
-def training(count: int) -> dict[str, Any]:
+def training(count: int, threads: int) -> dict[str, Any]:
     """Seconds of the parts of a binary training, by how many places of a patch its steps see."""
+    torch.set_num_threads(threads)
     patches = made_up(count)
-    found: dict[str, Any] = {"patches": count}
+    found: dict[str, Any] = {"load_average_before": os.getloadavg()[0], "patches": count}
     for thinning in (1, 3, 5):
         settings = TrainingSettings(epochs=2, thinning=thinning)
         network = ResidualNetwork(NetworkSettings(classes=("pristine", "blur-0.5")))
@@ -198,16 +198,16 @@ def clocked(work: Callable[[], Any]) -> dict[str, float]:
     }
 
 
-def child(size: str, runs: int, windows: int, patches: int, threads: int) -> dict[str, Any]:
+def child(part: str, *arguments: Any) -> dict[str, Any]:
+    """What a part gives in a process of its own."""
     code = (
-        "import json; from benchmarks.bench_manipulation import measure; "
-        f"print(json.dumps(measure({size!r}, {runs}, {windows}, {patches}, {threads})))"
+        "import json; from benchmarks import bench_manipulation as own; "
+        f"print(json.dumps(own.{part}(*{arguments!r})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{threads} threads ended with {done.returncode}: {done.stderr[-2000:]}")
+        raise SystemExit(f"{part} ended with {done.returncode}: {done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout)
-    print(f"{threads} threads", json.dumps(found), flush=True)
     return found
 
 
@@ -217,15 +217,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--windows", type=int, default=64, help="timed patch by patch")
     parser.add_argument("--patches", type=int, default=360, help="trained on")
+    parser.add_argument("--parts", nargs="+", default=["image", "training"])
     options = parser.parse_args()
-    result: dict[str, Any] = {
-        "what": f"residual network of 16 classes, one {options.size} image at the stride of scans",
-        **machine("torch", "numpy"),
+    given = {
+        "image": (options.size, options.runs, options.windows),
+        "training": (options.patches,),
     }
-    for threads in dict.fromkeys((1, os.cpu_count() or 1)):
-        how = (options.runs, options.windows, options.patches)
-        found = child(options.size, *how, threads)
-        result[f"{threads} threads"] = found
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    for part in options.parts:
+        result[part] = machine("torch", "numpy")
+        for threads in dict.fromkeys((1, os.cpu_count() or 1)):
+            result[part][f"{threads} threads"] = child(part, *given[part], threads)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 

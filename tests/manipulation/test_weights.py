@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from forensics.manipulation.network import ResidualNetwork
 from forensics.manipulation.operations import CLASSES
 from forensics.records import UserError
 from forensics.storage import NotFound
+from tests.conftest import ROOT
 from tests.manipulation.test_network import SMALL, random_network
 
 
@@ -52,6 +54,15 @@ def test_other_files_are_refused_by_name(data: bytes) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         weights.load(str(tmp_path / "none.safetensors"))
+
+
+def test_the_network_of_the_project_is_of_the_recipe_that_was_measured() -> None:
+    """By its digest, which its card names too."""
+    digest = weights.load().digest
+    measured = json.loads((ROOT / "benchmarks/results/manipulation_shipped.json").read_text())
+    made = {recipe["sha256_of_all_photos"] for recipe in measured["recipes"].values()}
+    assert digest in made
+    assert digest in (ROOT / "docs/cards/manipulation.md").read_text()
 
 
 def test_the_network_of_the_project_tells_all_classes_apart() -> None:
