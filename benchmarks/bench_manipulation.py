@@ -155,7 +155,10 @@ def patch_by_patch(
 
 
 def training(count: int, threads: int) -> dict[str, Any]:
-    """Seconds of the parts of a binary training, by how many places of a patch its steps see."""
+    """Seconds of the parts of a binary training, by how many places of a patch its steps see.
+
+    With one thread: two on a busy machine wait for each other.
+    """
     torch.set_num_threads(threads)
     patches = made_up(count)
     found: dict[str, Any] = {"load_average_before": os.getloadavg()[0], "patches": count}
@@ -224,9 +227,10 @@ def main() -> None:
         "training": (options.patches,),
     }
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    each = tuple(dict.fromkeys((1, os.cpu_count() or 1)))
     for part in options.parts:
         result[part] = machine("torch", "numpy")
-        for threads in dict.fromkeys((1, os.cpu_count() or 1)):
+        for threads in each if part == "image" else (1,):
             result[part][f"{threads} threads"] = child(part, *given[part], threads)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
