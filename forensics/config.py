@@ -59,29 +59,22 @@ def load(model: type[S], config: str | Path | None = None, arguments: Sequence[s
         raise UserError("\n".join([f"the settings{where} are not valid:", *lines])) from None
 
 
-def _with_defaults(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections given in part get the rest from the section's own default, as ``--help`` shows it.
+def _with_defaults(
+    model: type[BaseModel], values: Mapping[str, Any], own: Any = None
+) -> dict[str, Any]:
+    """Sections given in part get the rest from the section's ``own`` default, as ``--help`` shows.
 
     Else it would come from the defaults of the section's class, which may be others.
     """
-    completed = dict(values)
+    below = {name: getattr(own, name) for name in own.model_fields_set} if own is not None else {}
+    completed = {**below, **values}
     for name, field in model.model_fields.items():
         section, given = _section(field.annotation), values.get(name)
-        if section is None or not isinstance(given, Mapping):
-            continue
-        default = field.default
-        own = default.model_dump(exclude_unset=True) if isinstance(default, BaseModel) else {}
-        completed[name] = _with_defaults(section, _merged(own, given))
+        if section is not None and isinstance(given, Mapping):
+            default = below.get(name, field.default)
+            default = default if isinstance(default, BaseModel) else None
+            completed[name] = _with_defaults(section, given, default)
     return completed
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, sections within each other too; ``above`` wins."""
-    merged = {**below, **above}
-    for name in below.keys() & above.keys():
-        if isinstance(below[name], Mapping) and isinstance(above[name], Mapping):
-            merged[name] = _merged(below[name], above[name])
-    return merged
 
 
 def digest(settings: Settings | Mapping[str, Any]) -> str:

@@ -136,14 +136,17 @@ def test_a_section_given_in_part_keeps_the_rest_of_its_own_default(tmp_path: Pat
     class Middle(Settings):
         pair: Pair = Pair(stride=2)
         scale: float = 1.0
+        files: dict[str, str] = Field(default_factory=dict)
 
     class Job(Settings):
-        middle: Middle = Middle(pair=Pair(window=16), scale=3.0)
+        middle: Middle = Middle(pair=Pair(window=16), scale=3.0, files={"a": "b"})
         other: Middle | None = None
 
-    file = write(tmp_path / "a.yaml", "middle:\n  pair:\n    shape: [5]\n")
+    file = write(tmp_path / "a.yaml", "middle:\n  files: {c: d}\n  pair:\n    shape: [5]\n")
     loaded = load(Job, file, ["--middle.pair.stride", "4"])
-    assert loaded.middle == Middle(pair=Pair(window=16, stride=4, shape=(5,)), scale=3.0)
+    assert loaded.middle == Middle(
+        pair=Pair(window=16, stride=4, shape=(5,)), scale=3.0, files={"c": "d"}
+    )
     assert loaded.other is None
     assert load(Job, None, ["--other.pair.window", "7"]).other == Middle(
         pair=Pair(window=7, stride=2)
