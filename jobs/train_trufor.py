@@ -25,7 +25,7 @@ from pydantic import Field
 
 from forensics import manifest, storage
 from forensics.config import Settings, digest
-from forensics.records import ManifestRow
+from forensics.records import ManifestRow, UserError
 from forensics.train.trufor.settings import ContrastiveSettings, SupervisedSettings
 from forensics.trufor.model import TruForSettings
 from jobs.cameras import say_skipped
@@ -72,6 +72,7 @@ class TrainTruForJob(Settings):
 def train_trufor(job: TrainTruForJob) -> int:
     """Train the network; returns the exit code."""
     rows = sorted(manifest.read(job.manifest), key=lambda row: row.image_id)
+    _check_names(job, rows)
     with tempfile.TemporaryDirectory() as folder:
         start = resolved(job.start, store_uri(job.tracking, job.output), folder)
         weights = starting_weights(job.phase, start, job.network, job.settings.seed)
@@ -81,6 +82,16 @@ def train_trufor(job: TrainTruForJob) -> int:
         connected(job.pool) as pool,
     ):
         return _train(job, rows, weights, pool, journal, tracker)
+
+
+def _check_names(job: TrainTruForJob, rows: Sequence[ManifestRow]) -> None:
+    """Raises `UserError` where two images share a name: one would be taken for the other."""
+    counts = Counter(row.image_id for row in rows)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise UserError(
+            f"{job.manifest}: {len(twice)} image_ids stand for several images (first: {twice[0]}); "
+            "give each image its own"
+        )
 
 
 def _digest(job: TrainTruForJob, rows: Sequence[ManifestRow], weights: bytes) -> str:
@@ -123,7 +134,7 @@ def _train(
         return INCOMPLETE
     about: dict[str, Any] = {
         "images": len(usable.items),
-        "sources": dict(Counter(str(row.source) for row in rows)),
+        "sources": usable.sources,
         "start": job.start.model_dump(mode="json", exclude_none=True),
     }
     card = keep(tracker, job.output, job.phase, outcome, about)
