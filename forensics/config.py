@@ -33,16 +33,19 @@ S = TypeVar("S", bound=Settings)
 def load(model: type[S], config: str | Path | None = None, arguments: Sequence[str] = ()) -> S:
     """Settings of ``model`` from a YAML file and ``--dotted.name value`` arguments, which win.
 
-    A value is read as YAML (``true``, ``3``, ``[a, b]``); ``a,b`` is a list where a list is due.
+    A value is read as YAML (``true``, ``3``, ``[a, b]``); ``a,b`` is a list where a list is due. A
+    section may have a name for some of its values (``--network.encoder b0``).
     Raises `UserError` that names the file or option at fault and the nearest valid name.
     """
     values = _read_yaml(Path(config)) if config is not None else {}
     _reject_unknown(model, values, where=str(config))
     known = dict(fields(model))
     for name, text in _pairs(arguments):
-        if name not in known:
+        path = name.split(".")
+        if name not in known and not _is_section(model, path):
             raise UserError(f"unknown option --{name}{_suggest(name, known)}")
-        _assign(values, name.split("."), _value(text, known[name].annotation))
+        annotation = known[name].annotation if name in known else None
+        _assign(values, path, _value(text, annotation))
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -130,6 +133,16 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _is_section(model: type[BaseModel], path: Sequence[str]) -> bool:
+    for name in path:
+        field = model.model_fields.get(name)
+        section = None if field is None else _section(field.annotation)
+        if section is None:
+            return False
+        model = section
+    return True
+
+
 def _suggest(name: str, known: typing.Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else ""
@@ -165,4 +178,8 @@ def _value(text: str, annotation: Any) -> Any:
 def _assign(values: dict[str, Any], path: list[str], value: Any) -> None:
     for key in path[:-1]:
         values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise UserError(
+                f"--{'.'.join(path)}: {key} is {values!r} already; give that or its parts"
+            )
     values[path[-1]] = value

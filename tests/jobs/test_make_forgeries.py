@@ -123,7 +123,9 @@ def test_more_forgeries_of_a_photo_show_other_parts_and_stay_on_its_side(
     one, other = (
         list(manifest.read(str(tmp_path / name / "truth.parquet"))) for name in ("forged", "other")
     )
-    assert Counter(row.source for row in one) == dict.fromkeys(("pristine", "copymove", "splice"), 18)
+    assert Counter(row.source for row in one) == dict.fromkeys(
+        ("pristine", "copymove", "splice"), 18
+    )
     assert len({row.sha256 for row in one}) == 54
     sides = [photos_by_side(truth) for truth in (one, other)]
     assert sides[0] == sides[1]  # whatever the seed
@@ -180,7 +182,9 @@ def test_photos_that_could_not_be_used_are_tried_again(
     assert "10 images (pristine 5, removal 5)" in capsys.readouterr().out
     (folder / "photo 2.jpg").write_bytes(data)
     assert make(rows, kinds=("removal",)) == OK
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # the others were not made again
+    assert {
+        path: path.stat().st_mtime_ns for path in kept
+    } == kept  # the others were not made again
     continued = contents(tmp_path / "forged")
     assert make(rows, "whole", kinds=("removal",)) == OK
     whole = contents(tmp_path / "whole")

@@ -132,6 +132,8 @@ def test_each_phase_builds_on_the_one_before(trained: Path) -> None:
     assert (card["phase"], card["epochs"], card["images"]) == (3, 2, 40)
     assert card["sources"] == {"pristine": 10, "splice": 10, "copymove": 10, "removal": 10}
     assert 0 <= card["best"]["validation.confidence_error"] <= 1
+    second = json.loads((trained / "out" / "trufor-localization.json").read_text())
+    assert (second["images"], second["sources"]) == (40, card["sources"])  # not the unusable ones
 
 
 def test_every_epoch_is_in_mlflow_and_a_sheet_of_samples(trained: Path, store: str) -> None:
@@ -278,5 +280,13 @@ def test_what_cannot_be_trained_is_refused(trained: Path, tmp_path: Path, store:
     nameless = manifest_of(tmp_path, [ManifestRow("a", rows[0].uri)], "nameless")
     with pytest.raises(UserError, match="1 photos have no camera_id"):
         train(tmp_path, 1, nameless, store)
+    (tmp_path / "twice").mkdir()
+    twice = str(tmp_path / "twice")  # two manifests in one folder
+    manifest_of(Path(twice), rows[:3], "a"), manifest_of(Path(twice), rows[2:], "b")
+    for phase in (1, 2, 3):
+        with pytest.raises(
+            UserError, match=f"1 image_ids stand for several images.*{rows[2].image_id}"
+        ):
+            train(tmp_path, phase, twice, store)
     with pytest.raises(UserError, match="workers_per_training 40 needs 41 CPUs"):
         train(tmp_path, 1, few, store, workers_per_training=40)

@@ -102,6 +102,7 @@ def test_patches_of_a_group_are_from_one_place_in_different_photos(unedited: Non
 
 def test_validation_photos_are_not_trained_on(unedited: None) -> None:
     patches = Patches(photos(), settings(steps=12, validation_steps=6))
+
     def seen(batches: Iterable[PatchBatch]) -> set[str]:
         values = {int(value) for batch in batches for value in batch.pixels.unique()}
         return {f"{value // 40}-{value % 40}" for value in values}
