@@ -176,7 +176,7 @@ def orders_of(job: MakeForgeriesJob, rows: Sequence[ManifestRow]) -> list[Order]
     }
 
     def donor(row: ManifestRow, others: Sequence[ManifestRow]) -> ManifestRow:
-        drawn = [others[i] for i in rng.integers(len(others), size=_CANDIDATES)]
+        drawn: list[ManifestRow] = [others[i] for i in rng.integers(len(others), size=_CANDIDATES)]
         return next((other for other in drawn if other.camera_id != row.camera_id), drawn[0])
 
     orders = []

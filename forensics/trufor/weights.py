@@ -7,7 +7,7 @@ import json
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import safetensors.torch
@@ -32,7 +32,7 @@ class _NumPyNumber:
     def __setstate__(self, state: object) -> None: ...
 
 
-_NUMBERS = [
+_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_NumPyNumber, name)
     for name in ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 ]
