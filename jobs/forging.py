@@ -20,6 +20,7 @@ from forensics.records import ManifestRow, Rgb, explain
 from forensics.synth.forgeries import Kind, Mask
 from forensics.train.trufor.forge import ForgerySettings, manipulate
 from jobs.cameras import Skipped
+from jobs.forgery_orders import Order
 
 IMAGES, MASKS, PARTS = "image", "masks", "parts"  # folders of the output
 
@@ -38,15 +39,6 @@ class Recipe:
     highest_quality: int
     max_megapixels: float
     seed: int
-
-
-@dataclass(frozen=True)
-class Order:
-    """One photo, those that its splices take from, and the side of the split they are all on."""
-
-    row: ManifestRow
-    donors: tuple[ManifestRow, ...]  # one per splice
-    split: str
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,11 @@ some were not, and the output says which; 2: bad input.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
 
-import numpy as np
 import ray
 from pydantic import Field, model_validator
 
@@ -35,14 +33,14 @@ from forensics.train.trufor.forge import ForgerySettings
 from jobs.cameras import say_skipped
 from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, run_job
-from jobs.forging import Made, Order, Recipe, make_part
+from jobs.forgery_orders import orders_of
+from jobs.forging import Made, Recipe, make_part
 from jobs.progress import Progress
 from jobs.tracking import TrackingSettings, tracked
 
 TRUTH = "truth.parquet"
 
 _NOTE = "forgeries.json"
-_CANDIDATES = 32  # photos that a donor is chosen from
 
 
 class MakeForgeriesJob(Settings):
@@ -80,7 +78,7 @@ class MakeForgeriesJob(Settings):
 
     @property
     def each_side(self) -> int:
-        """Photos that training and validation need: a splice takes from another one."""
+        """Photos that training and validation need at least: a splice takes from another one."""
         return 2 if "splice" in self.kinds else 1
 
 
@@ -150,7 +148,7 @@ def _parts(job: MakeForgeriesJob, rows: Sequence[ManifestRow]) -> list[Made]:
         max_megapixels=job.max_megapixels,
         seed=job.seed,
     )
-    orders = orders_of(job, rows)
+    orders = orders_of(rows, job.validation, job.each_side, job.per_photo, job.seed)
     chunks = [orders[i : i + job.photos_per_task] for i in range(0, len(rows), job.photos_per_task)]
     waiting = {
         make_part.remote(recipe, number, chunk): number for number, chunk in enumerate(chunks)
@@ -163,40 +161,6 @@ def _parts(job: MakeForgeriesJob, rows: Sequence[ManifestRow]) -> list[Made]:
             parts[number] = ray.get(done)
             progress.add(len(chunks[number]), {"skipped": len(parts[number].skipped)})
     return [parts[number] for number in sorted(parts)]
-
-
-def orders_of(job: MakeForgeriesJob, rows: Sequence[ManifestRow]) -> list[Order]:
-    """Each photo with its side of the split and its donors: others of that side, of another camera
-    where one of some drawn at random is."""
-    rng = np.random.default_rng(job.seed)
-    held_out = _held_out([row.image_id for row in rows], job.validation, job.each_side)
-    sides = {
-        side: [row for row in rows if (row.image_id in held_out) == (side == "validation")]
-        for side in ("training", "validation")
-    }
-
-    def donor(row: ManifestRow, others: Sequence[ManifestRow]) -> ManifestRow:
-        drawn: list[ManifestRow] = [others[i] for i in rng.integers(len(others), size=_CANDIDATES)]
-        return next((other for other in drawn if other.camera_id != row.camera_id), drawn[0])
-
-    orders = []
-    for side, members in sides.items():
-        for row in members:
-            others = [other for other in members if other is not row]
-            donors = tuple(donor(row, others) for _ in range(job.per_photo)) if others else ()
-            orders.append(Order(row, donors, side))
-    return sorted(orders, key=lambda order: order.row.image_id)
-
-
-def _held_out(names: Sequence[str], share: float, least: int) -> frozenset[str]:
-    """The photos for validation, ``least`` on both sides.
-
-    Each by its own name, so that jobs with other seeds, or with more photos, keep the same ones.
-    """
-    places = {name: hashlib.sha256(name.encode()).digest() for name in names}
-    count = sum(int.from_bytes(place[:8]) < share * 2**64 for place in places.values())
-    count = min(max(count, least), len(names) - least)
-    return frozenset(sorted(names, key=places.__getitem__)[:count])
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@
 
 Phase 1 needs pristine photos with camera_id (models will do), four of one camera at least. Phases 2
 and 3 need forged images with masks and pristine ones, as ``jobs.make_forgeries`` makes them; each
-``source`` counts as a data set, and each gives as many images to an epoch. A job that was killed
-continues with the same command, after the last epoch that ended. Exit code 0: the network is
-trained; 1: it is not, and the output says why; 2: bad input.
+``source`` counts as a data set, and each gives as many images to an epoch. Images with the split
+"validation" are not trained on; where there are none, a part of each data set is left out, image by
+image, so name splits where several images come from one photo. A job that was killed continues with
+the same command, after the last epoch that ended. Exit code 0: the network is trained; 1: it is
+not, and the output says why; 2: bad input.
 """
 
 from __future__ import annotations
@@ -94,6 +96,15 @@ def _check_names(job: TrainTruForJob, rows: Sequence[ManifestRow]) -> None:
         )
 
 
+def say_split(job: TrainTruForJob, rows: Sequence[ManifestRow]) -> None:
+    """Warns where the manifest leaves it to chance which images are not trained on."""
+    if job.phase > 1 and not any(row.split == "validation" for row in rows):
+        print(
+            f"{job.manifest}: no image has the split validation; of each data set a part is kept, "
+            "image by image: where several come from one photo, name splits"
+        )
+
+
 def _digest(job: TrainTruForJob, rows: Sequence[ManifestRow], weights: bytes) -> str:
     """Of all that the network follows from: what was begun for another digest is not its own."""
     elsewhere = {"manifest", "start", "samples", "pool", "tracking", "retries"}
@@ -118,6 +129,7 @@ def _train(
     workers = Workers.of(pool, job.workers_per_training)
     usable = _usable(job, rows)
     say_skipped(usable.skipped)
+    say_split(job, rows)
     config = {
         "phase": job.phase,
         "start": ray.put(weights),

@@ -17,7 +17,7 @@ from forensics.synth.camera import SimulatedCamera
 from forensics.train.trufor.examples import example_of
 from jobs.cluster import PoolSettings
 from jobs.entry import INCOMPLETE, OK
-from jobs.make_forgeries import MakeForgeriesJob, make_forgeries, orders_of
+from jobs.make_forgeries import MakeForgeriesJob, make_forgeries
 from jobs.tracking import TrackingSettings
 from tests.jobs.photos import manifest_of, put_bytes
 
@@ -140,33 +140,6 @@ def photos_by_side(truth: list[ManifestRow]) -> dict[str, set[str]]:
     for row in truth:
         sides[str(row.split)].add(" ".join(row.image_id.split("-")[0].split("_")))
     return sides
-
-
-@pytest.mark.parametrize("kinds", [("splice",), ("removal",)])
-def test_splices_take_from_photos_of_their_side(kinds: tuple[Any, ...]) -> None:
-    for count, share in ((4, 0.01), (5, 0.9), (40, 0.2), (400, 0.3)):
-        rows = [ManifestRow(f"photo {n}", f"{n}.jpg", f"camera{n % 3}") for n in range(count)]
-        job = MakeForgeriesJob(
-            manifest="m", output="o", kinds=kinds, validation=share, per_photo=4, seed=count
-        )
-        orders = orders_of(job, rows)
-        assert [order.row for order in orders] == sorted(rows, key=lambda row: row.image_id)
-        split = {order.row.image_id: order.split for order in orders}
-        held_out = sum(side == "validation" for side in split.values())
-        least = 2 if kinds == ("splice",) else 1
-        assert held_out == pytest.approx(share * count, abs=max(least, 0.06 * count))
-        assert least <= held_out <= count - least
-        for order in orders:
-            assert all(split[donor.image_id] == order.split for donor in order.donors)
-            assert order.row not in order.donors
-        if count >= 40:
-            for order in orders:
-                assert len(order.donors) == 4
-                assert all(d.camera_id != order.row.camera_id for d in order.donors)
-        # more photos leave those that there were on their side
-        grown = orders_of(job, [*rows, *(ManifestRow(f"new {n}", f"n{n}.jpg") for n in range(99))])
-        later = {order.row.image_id: order.split for order in grown}
-        assert count < 40 or all(later[name] == side for name, side in split.items())
 
 
 def test_photos_that_could_not_be_used_are_tried_again(

@@ -26,7 +26,7 @@ from forensics.trufor.noiseprint import Noiseprint
 from forensics.trufor.predictor import TruFor
 from jobs.entry import INCOMPLETE, OK
 from jobs.make_forgeries import MakeForgeriesJob, make_forgeries
-from jobs.train_trufor import TrainTruForJob, train_trufor
+from jobs.train_trufor import TrainTruForJob, say_split, train_trufor
 from jobs.training.run import Workers, run_training
 from jobs.trufor_training.loop import numbers, train_loop
 from jobs.trufor_training.start import noiseprint_to_bytes
@@ -270,6 +270,16 @@ def test_images_that_cannot_be_used_are_named(trained: Path) -> None:
     assert "unlabelled: not used, has the label None" in out
     assert "unmasked: not used, is forged, but has no mask_uri" in out
     assert "gone: not used, " in out
+
+
+def test_a_split_left_to_chance_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [ManifestRow("a", "a.jpg", split="training"), ManifestRow("b", "b.jpg")]
+    job = TrainTruForJob(phase=2, manifest="m.parquet", output="out")
+    say_split(job, rows)
+    assert "m.parquet: no image has the split validation" in capsys.readouterr().out
+    say_split(job.model_copy(update={"phase": 1}), rows)  # photos: none comes from another
+    say_split(job, [*rows, ManifestRow("c", "c.jpg", split="validation")])
+    assert not capsys.readouterr().out
 
 
 def test_what_cannot_be_trained_is_refused(trained: Path, tmp_path: Path, store: str) -> None:
