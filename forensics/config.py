@@ -34,20 +34,23 @@ def load(model: type[S], config: str | Path | None = None, arguments: Sequence[s
     """Settings of ``model`` from a YAML file and ``--dotted.name value`` arguments, which win.
 
     A value is read as YAML (``true``, ``3``, ``[a, b]``); ``a,b`` is a list where a list is due.
-    Text is taken as it stands, whatever it means in YAML; empty text is none. Raises `UserError`
-    that names the file or option at fault and the nearest valid name.
+    Text is taken as it stands, whatever it means in YAML; empty text is none. A section may have a
+    name for some of its values (``--network.encoder b0``). Raises `UserError` that names the file
+    or option at fault and the nearest valid name.
     """
     values = _read_yaml(Path(config)) if config is not None else {}
     _check_names(model, values, where=str(config))
     known = dict(fields(model))
     for name, text in _pairs(arguments):
-        if name not in known:
+        path = name.split(".")
+        if name not in known and not _is_section(model, path):
             raise UserError(f"unknown option --{name}{_suggest(name, known)}")
+        annotation = known[name].annotation if name in known else None
         try:
-            value = _value(text, known[name].annotation)
+            value = _value(text, annotation)
         except yaml.YAMLError:
             raise UserError(f"option --{name}: {text!r} is no value") from None
-        _assign(values, name, value, where=str(config))
+        _assign(values, path, value)
     try:
         return model.model_validate(_with_defaults(model, values))
     except ValidationError as error:
@@ -210,6 +213,16 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _is_section(model: type[BaseModel], path: Sequence[str]) -> bool:
+    for name in path:
+        field = model.model_fields.get(name)
+        section = None if field is None else _section(field.annotation)
+        if section is None:
+            return False
+        model = section
+    return True
+
+
 def _suggest(name: str, known: typing.Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else ""
@@ -242,15 +255,15 @@ def _value(text: str, annotation: Any) -> Any:
     return yaml.safe_load(text)
 
 
-def _assign(values: dict[str, Any], name: str, value: Any, where: str) -> None:
-    *sections, last = name.split(".")
+def _assign(values: dict[str, Any], path: list[str], value: Any) -> None:
+    *sections, last = path
     for section in sections:
         if values.get(section) is None:
             values[section] = {}
         values = values[section]
         if not isinstance(values, dict):
             raise UserError(
-                f"{where}: {section} must hold `name: value` lines, it holds {values!r}; option "
-                f"--{name} has no place there"
+                f"option --{'.'.join(path)} has no place: {section} is {values!r} already; give "
+                "that, or its parts as `name: value`"
             )
     values[last] = value

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import safetensors.torch
@@ -18,32 +18,50 @@ from torch import Tensor, nn
 from forensics.records import UserError
 
 _NAMED = 5  # tensors an error names
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # in torch's message: what it would not make
 
 State = dict[str, Tensor]
+
+
+class _NumPyNumber:
+    """Stands for a NumPy number that a file holds beside the tensors, such as the published one's
+    ``best_value``. Nobody asks for it, so nothing of NumPy is called to make it."""
+
+    def __init__(self, *parts: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_NumPyNumber, name)
+    for name in ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+]
 
 
 def read_state(data: bytes, key: str, where: str) -> tuple[State, Mapping[str, str]]:
     """Tensors by name and metadata; of a PyTorch file what is under ``key``, if there is such.
 
-    Never unpickles anything but tensors. Raises `UserError` that names the file by ``where``.
+    Never unpickles anything but tensors, plain values and, unread, NumPy's numbers. Raises
+    `UserError` that names the file by ``where``.
     """
     if data[8:9] == b"{":
         return _safetensors(data, where)
     # The legacy format has no magic number, so whatever is no safetensors file is tried.
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
             warnings.simplefilter("ignore")  # of pickle protocols: the error says enough
             found: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file may make torch stumble anywhere
+        named = _GLOBAL.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if named is None:
+            raise UserError(f"{where}: it is no PyTorch or safetensors file") from None
         raise UserError(
-            f"{where}: it is no PyTorch file, or holds more than tensors, which could run code and "
-            f"is not loaded; store its state dict alone (torch.save of a dict of tensors, or "
-            f"safetensors): {reason}"
+            f"{where}: it holds a {named[1]}, and files with anything but tensors and plain values "
+            "are not opened, as they could run code; store its state dict alone (torch.save of a "
+            "dict of tensors, or safetensors)"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{where}: it is no PyTorch or safetensors file: {reason}") from None
     if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
         found = found[key]
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):

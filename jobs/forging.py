@@ -20,6 +20,7 @@ from forensics.records import ManifestRow, Rgb, explain
 from forensics.synth.forgeries import Kind, Mask
 from forensics.train.trufor.forge import ForgerySettings, manipulate
 from jobs.cameras import Skipped
+from jobs.forgery_orders import Order
 
 IMAGES, MASKS, PARTS = "image", "masks", "parts"  # folders of the output
 
@@ -29,28 +30,15 @@ class Recipe:
     """How all forgeries of a job are made."""
 
     output: str  # URI
+    key: str  # digest of all settings that forgeries follow from: no two recipes share file names
     kinds: tuple[Kind, ...]
+    per_photo: int  # forgeries of each kind
     forgery: ForgerySettings
     crop: int | None  # pixels
     lowest_quality: int  # of JPEG
     highest_quality: int
     max_megapixels: float
     seed: int
-
-
-@dataclass(frozen=True)
-class Order:
-    """One photo, the one that its splice takes from, and on which side of the split it is."""
-
-    row: ManifestRow
-    donor: ManifestRow
-    split: str
-
-    @property
-    def name(self) -> str:
-        """Of its files; no two photos of a manifest share one."""
-        readable = re.sub(r"[^A-Za-z0-9._-]+", "_", self.row.image_id)[-60:]
-        return f"{readable}-{hashlib.sha256(self.row.image_id.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -63,15 +51,20 @@ class Made:
 
 @ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
 def make_part(recipe: Recipe, number: int, orders: Sequence[Order]) -> Made:
-    """Make the forgeries of some photos, unless they are there; the note of it is written last."""
+    """Make the forgeries of some photos, but for those that were made before; the note of what was
+    made is written last."""
     note = storage.join(recipe.output, PARTS, f"part-{number:05d}.json")
     try:
-        return _read(storage.read(note))
+        before = _read(storage.read(note))
     except storage.NotFound:
-        pass
-    rows: list[ManifestRow] = []
+        before = None
+    rows = [] if before is None else list(before.rows)
+    # what could not be read then may be there now
+    left = None if before is None else {image.image_id for image in before.skipped}
     skipped: list[Skipped] = []
     for order in orders:
+        if left is not None and order.row.image_id not in left:
+            continue
         try:
             rows += _make(recipe, order)
         except Exception as error:
@@ -80,43 +73,63 @@ def make_part(recipe: Recipe, number: int, orders: Sequence[Order]) -> Made:
                 raise  # not the photo's fault
             skipped.append(Skipped(order.row.image_id, explain(error)))
     made = Made(tuple(rows), tuple(skipped))
-    storage.write(note, json.dumps(asdict(made)).encode())
+    if made != before:
+        storage.write(note, json.dumps(asdict(made)).encode())
     return made
 
 
 def _make(recipe: Recipe, order: Order) -> list[ManifestRow]:
-    """The photo as it is and forged in every way, all compressed alike."""
-    photo = _photo(recipe, order.row, _generator(recipe, order, PRISTINE))
-    made: list[tuple[str, Rgb, Mask | None]] = [(PRISTINE, photo, None)]
-    for kind in recipe.kinds:
-        rng = _generator(recipe, order, kind)
-        donor = _photo(recipe, order.donor, rng) if kind == "splice" else None
-        forgery = manipulate(kind, photo, rng, recipe.forgery, donor)
-        made.append((kind, forgery.pixels, forgery.mask))
-    return [_store(recipe, order, *image) for image in made]
+    """The photo as it is and forged in every way, all compressed alike; as often as is wanted."""
+    whole = _decoded(recipe, order.row)
+    rows = []
+    for take in range(recipe.per_photo):
+        photo = _part(recipe, whole, _generator(recipe, order, take, PRISTINE))
+        made: list[tuple[str, Rgb, Mask | None]] = [(PRISTINE, photo, None)]
+        for kind in recipe.kinds:
+            rng = _generator(recipe, order, take, kind)
+            donor = None
+            if kind == "splice":
+                donor = _part(recipe, _decoded(recipe, order.donors[take]), rng)
+            forgery = manipulate(kind, photo, rng, recipe.forgery, donor)
+            made.append((kind, forgery.pixels, forgery.mask))
+        rows += [_store(recipe, order, take, *image) for image in made]
+    return rows
 
 
-def _generator(recipe: Recipe, order: Order, what: str) -> np.random.Generator:
-    name = hashlib.sha256(f"{order.row.image_id}\0{what}".encode()).digest()
+def _generator(recipe: Recipe, order: Order, take: int, what: str) -> np.random.Generator:
+    name = hashlib.sha256(f"{order.row.image_id}\0{take}\0{what}".encode()).digest()
     return np.random.default_rng([recipe.seed, *np.frombuffer(name, np.uint32)])
 
 
-def _photo(recipe: Recipe, row: ManifestRow, rng: np.random.Generator) -> Rgb:
+def _name(recipe: Recipe, order: Order, take: int) -> str:
+    """Of files, and of images wherever manifests are put together: no other photo, take or recipe
+    gives the same."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", order.row.image_id)[-60:]
+    whole = f"{recipe.key}\0{order.row.image_id}\0{take}"
+    return f"{readable}-{take + 1}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+
+
+def _decoded(recipe: Recipe, row: ManifestRow) -> Rgb:
+    return decode(storage.read(row.uri), max_megapixels=recipe.max_megapixels).pixels
+
+
+def _part(recipe: Recipe, rgb: Rgb, rng: np.random.Generator) -> Rgb:
     """A photo, or a part of it that is no larger than the recipe wants."""
-    rgb = decode(storage.read(row.uri), max_megapixels=recipe.max_megapixels).pixels
     if recipe.crop is None:
         return rgb
     y, x = (int(rng.integers(max(0, length - recipe.crop) + 1)) for length in rgb.shape[:2])
     return np.ascontiguousarray(rgb[y : y + recipe.crop, x : x + recipe.crop])
 
 
-def _store(recipe: Recipe, order: Order, kind: str, pixels: Rgb, mask: Mask | None) -> ManifestRow:
+def _store(
+    recipe: Recipe, order: Order, take: int, kind: str, pixels: Rgb, mask: Mask | None
+) -> ManifestRow:
     """The row of one image, whose URIs start at the output."""
-    rng = _generator(recipe, order, f"{kind} quality")
+    rng = _generator(recipe, order, take, f"{kind} quality")
     quality = int(rng.integers(recipe.lowest_quality, recipe.highest_quality + 1))
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    data, name = file.getvalue(), f"{order.name}-{kind}"
+    data, name = file.getvalue(), f"{_name(recipe, order, take)}-{kind}"
     row = ManifestRow(
         image_id=name,
         uri=f"{IMAGES}/{name}.jpg",

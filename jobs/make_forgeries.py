@@ -6,10 +6,12 @@
         python -m jobs.make_forgeries --config configs/make_forgeries.yaml
 
 Every photo gives itself and one forgery of each kind, all compressed anew, so that compression
-does not give them away. ``truth.parquet`` in the output names them with their masks; ``source`` is
-the kind, ``split`` keeps all that comes from one photo on one side. A job that was killed continues
-with the same command. Exit code 0: every photo was used; 1: some were not, and the output says
-which; 2: bad input.
+does not give them away; ``per_photo`` gives more, each of another part of the photo.
+``truth.parquet`` in the output names them with their masks; ``source`` is the kind. ``split``
+keeps all that comes from one photo on one side: it follows from the photo's image_id, whatever the
+seed, and a splice takes from photos of its own side alone. The same command continues a job that
+was killed, and tries again photos that could not be used. Exit code 0: every photo was used; 1:
+some were not, and the output says which; 2: bad input.
 """
 
 from __future__ import annotations
@@ -17,9 +19,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
 import ray
 from pydantic import Field, model_validator
 
@@ -32,14 +33,14 @@ from forensics.train.trufor.forge import ForgerySettings
 from jobs.cameras import say_skipped
 from jobs.cluster import PoolSettings, connected
 from jobs.entry import INCOMPLETE, OK, begun, run_job
-from jobs.forging import Made, Order, Recipe, make_part
+from jobs.forgery_orders import orders_of
+from jobs.forging import Made, Recipe, make_part
 from jobs.progress import Progress
 from jobs.tracking import TrackingSettings, tracked
 
 TRUTH = "truth.parquet"
 
 _NOTE = "forgeries.json"
-_CANDIDATES = 32
 
 
 class MakeForgeriesJob(Settings):
@@ -48,17 +49,20 @@ class MakeForgeriesJob(Settings):
     manifest: str = Field(description="URI of the manifest of pristine photos")
     output: str = Field(description="URI of the folder for images, masks and truth.parquet")
     kinds: tuple[Kind, ...] = Field(
-        ("splice", "copymove", "removal"), min_length=1, description="one of each per photo"
+        ("splice", "copymove", "removal"), min_length=1, description="of the forgeries"
     )
+    per_photo: int = Field(1, ge=1, description="forgeries of each kind per photo")
     crop: int | None = Field(
         None, ge=32, description="larger photos are cut to this side, pixels [used whole]"
     )
     lowest_quality: int = Field(70, ge=1, le=100, description="of the JPEG files written")
     highest_quality: int = Field(100, ge=1, le=100, description="of the JPEG files written")
-    validation: float = Field(0.1, ge=0, lt=1, description="part of the photos for validation")
+    validation: float = Field(
+        0.1, gt=0, lt=1, description="part of the photos for validation, by their image_id"
+    )
     forgery: ForgerySettings = ForgerySettings()
     photos_per_task: int = Field(8, ge=1, description="photos of one Ray task")
-    seed: int = Field(0, ge=0, description="of everything")
+    seed: int = Field(0, ge=0, description="of everything but the split")
     max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
     pool: PoolSettings = PoolSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -72,12 +76,20 @@ class MakeForgeriesJob(Settings):
             )
         return self
 
+    @property
+    def each_side(self) -> int:
+        """Photos that training and validation need at least: a splice takes from another one."""
+        return 2 if "splice" in self.kinds else 1
+
 
 def make_forgeries(job: MakeForgeriesJob) -> int:
     """Make the forgeries; returns the exit code."""
     rows = sorted(manifest.read(job.manifest), key=lambda row: row.image_id)
-    if len(rows) < 2:
-        raise UserError(f"{job.manifest} has {len(rows)} photos; two are needed at least")
+    if len(rows) < 2 * job.each_side:
+        raise UserError(
+            f"{job.manifest} has {len(rows)} photos; {2 * job.each_side} are needed at least, half "
+            "of them for validation"
+        )
     if forged := [row.image_id for row in rows if row.label not in (None, "pristine")]:
         raise UserError(
             f"{job.manifest}: {len(forged)} images are not pristine (first: {forged[0]}); leave "
@@ -91,7 +103,7 @@ def make_forgeries(job: MakeForgeriesJob) -> int:
         ):
             with begun():
                 parts = _parts(job, rows)
-            made = [row for part in parts for row in part.rows]
+            made = sorted((row for part in parts for row in part.rows), key=lambda r: r.image_id)
             skipped = [image for part in parts for image in part.skipped]
             if not made:
                 raise UserError(f"no photo could be used; the first: {skipped[0].reason}")
@@ -108,12 +120,8 @@ def make_forgeries(job: MakeForgeriesJob) -> int:
 
 def _claim(job: MakeForgeriesJob, rows: Sequence[ManifestRow]) -> None:
     """Bind the output to this work. Raises `UserError` where it holds other forgeries."""
-    elsewhere = {"manifest", "output", "pool", "tracking", "max_megapixels"}
     wanted = digest(
-        {
-            "settings": job.model_dump(mode="json", exclude=elsewhere),
-            "photos": [[row.image_id, row.uri, row.sha256] for row in rows],
-        }
+        {"settings": _how(job), "photos": [[row.image_id, row.uri, row.sha256] for row in rows]}
     )
     uri = storage.join(job.output, _NOTE)
     storage.write_if_absent(uri, json.dumps({"digest": wanted}).encode())
@@ -124,10 +132,18 @@ def _claim(job: MakeForgeriesJob, rows: Sequence[ManifestRow]) -> None:
         )
 
 
+def _how(job: MakeForgeriesJob) -> dict[str, Any]:
+    """The settings that what is made of a photo follows from."""
+    elsewhere = {"manifest", "output", "pool", "tracking", "max_megapixels"}
+    return job.model_dump(mode="json", exclude=elsewhere)
+
+
 def _parts(job: MakeForgeriesJob, rows: Sequence[ManifestRow]) -> list[Made]:
     recipe = Recipe(
         output=job.output,
+        key=digest(_how(job)),
         kinds=job.kinds,
+        per_photo=job.per_photo,
         forgery=job.forgery,
         crop=job.crop,
         lowest_quality=job.lowest_quality,
@@ -135,40 +151,19 @@ def _parts(job: MakeForgeriesJob, rows: Sequence[ManifestRow]) -> list[Made]:
         max_megapixels=job.max_megapixels,
         seed=job.seed,
     )
-    orders = _orders(job, rows)
-    size = job.photos_per_task
+    orders = orders_of(rows, job.validation, job.each_side, job.per_photo, job.seed)
+    chunks = [orders[i : i + job.photos_per_task] for i in range(0, len(rows), job.photos_per_task)]
     waiting = {
-        make_part.remote(recipe, number, orders[start : start + size]): number
-        for number, start in enumerate(range(0, len(orders), size))
+        make_part.remote(recipe, number, chunk): number for number, chunk in enumerate(chunks)
     }
     parts: dict[int, Made] = {}
     with Progress(total=len(rows), unit="photos") as progress:
         while waiting:
             [done], _ = ray.wait(list(waiting))
-            part = parts[waiting.pop(done)] = ray.get(done)
-            photos = len(part.rows) // (1 + len(job.kinds)) + len(part.skipped)
-            progress.add(photos, {"skipped": len(part.skipped)})
+            number = waiting.pop(done)
+            parts[number] = ray.get(done)
+            progress.add(len(chunks[number]), {"skipped": len(parts[number].skipped)})
     return [parts[number] for number in sorted(parts)]
-
-
-def _orders(job: MakeForgeriesJob, rows: Sequence[ManifestRow]) -> list[Order]:
-    """Each photo with its side of the split and a donor, of that side and of another camera where
-    there is one."""
-    rng = np.random.default_rng(job.seed)
-    count = round(job.validation * len(rows))
-    sides = np.array(["training"] * len(rows), dtype=object)
-    sides[rng.permutation(len(rows))[:count]] = "validation"
-    orders = []
-    for number, row in enumerate(rows):
-        # of some photos drawn at random, the first that fits best
-        drawn = [i for i in rng.integers(len(rows), size=_CANDIDATES) if i != number]
-        drawn.append((number + 1) % len(rows))
-        donor = max(
-            drawn,
-            key=lambda i: (sides[i] == sides[number], rows[i].camera_id != row.camera_id),
-        )
-        orders.append(Order(row, rows[donor], sides[number]))
-    return orders
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@
 
 Phase 1 needs pristine photos with camera_id (models will do), four of one camera at least. Phases 2
 and 3 need forged images with masks and pristine ones, as ``jobs.make_forgeries`` makes them; each
-``source`` counts as a data set, and each gives as many images to an epoch. A job that was killed
-continues with the same command, after the last epoch that ended. Exit code 0: the network is
-trained; 1: it is not, and the output says why; 2: bad input.
+``source`` counts as a data set, and each gives as many images to an epoch. Images with the split
+"validation" are not trained on; where there are none, a part of each data set is left out, image by
+image, so name splits where several images come from one photo. A job that was killed continues with
+the same command, after the last epoch that ended. Exit code 0: the network is trained; 1: it is
+not, and the output says why; 2: bad input.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from pydantic import Field
 
 from forensics import manifest, storage
 from forensics.config import Settings, digest
-from forensics.records import ManifestRow
+from forensics.records import ManifestRow, UserError
 from forensics.train.trufor.settings import ContrastiveSettings, SupervisedSettings
 from forensics.trufor.model import TruForSettings
 from jobs.cameras import say_skipped
@@ -72,6 +74,7 @@ class TrainTruForJob(Settings):
 def train_trufor(job: TrainTruForJob) -> int:
     """Train the network; returns the exit code."""
     rows = sorted(manifest.read(job.manifest), key=lambda row: row.image_id)
+    _check_names(job, rows)
     with tempfile.TemporaryDirectory() as folder:
         start = resolved(job.start, store_uri(job.tracking, job.output), folder)
         weights = starting_weights(job.phase, start, job.network, job.settings.seed)
@@ -81,6 +84,25 @@ def train_trufor(job: TrainTruForJob) -> int:
         connected(job.pool) as pool,
     ):
         return _train(job, rows, weights, pool, journal, tracker)
+
+
+def _check_names(job: TrainTruForJob, rows: Sequence[ManifestRow]) -> None:
+    """Raises `UserError` where two images share a name: one would be taken for the other."""
+    counts = Counter(row.image_id for row in rows)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise UserError(
+            f"{job.manifest}: {len(twice)} image_ids stand for several images (first: {twice[0]}); "
+            "give each image its own"
+        )
+
+
+def say_split(job: TrainTruForJob, rows: Sequence[ManifestRow]) -> None:
+    """Warns where the manifest leaves it to chance which images are not trained on."""
+    if job.phase > 1 and not any(row.split == "validation" for row in rows):
+        print(
+            f"{job.manifest}: no image has the split validation; of each data set a part is kept, "
+            "image by image: where several come from one photo, name splits"
+        )
 
 
 def _digest(job: TrainTruForJob, rows: Sequence[ManifestRow], weights: bytes) -> str:
@@ -107,6 +129,7 @@ def _train(
     workers = Workers.of(pool, job.workers_per_training)
     usable = _usable(job, rows)
     say_skipped(usable.skipped)
+    say_split(job, rows)
     config = {
         "phase": job.phase,
         "start": ray.put(weights),
@@ -123,7 +146,7 @@ def _train(
         return INCOMPLETE
     about: dict[str, Any] = {
         "images": len(usable.items),
-        "sources": dict(Counter(str(row.source) for row in rows)),
+        "sources": usable.sources,
         "start": job.start.model_dump(mode="json", exclude_none=True),
     }
     card = keep(tracker, job.output, job.phase, outcome, about)

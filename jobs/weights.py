@@ -43,6 +43,23 @@ def resolved(settings: S, store: str, folder: str) -> S:
     return settings if changed == values else type(settings).model_validate(changed)
 
 
+def checkpoint(uri: str, folder: str, store: str | None = None) -> str:
+    """The URI of a file with the weights of a registered model, for the library to read.
+
+    ``TruFor.from_checkpoint(checkpoint("models:/trufor/1", "weights"))``
+
+    Args:
+        uri: ``models:/name/version`` or ``models:/name@alias``; of a file it is returned as it is.
+        folder: URI of the folder that the file goes to, under a name that follows from its content.
+        store: URI of the MLflow store [as MLflow is set up, by ``MLFLOW_TRACKING_URI``].
+
+    Raises:
+        UserError: a model that the registry does not have, or that holds no weights of ours.
+    """
+    path: str = _walk(uri, store or mlflow.get_tracking_uri(), folder)
+    return path
+
+
 def _walk(value: Any, store: str, folder: str) -> Any:
     if isinstance(value, dict):
         return {key: _walk(inner, store, folder) for key, inner in value.items()}

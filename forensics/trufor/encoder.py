@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self, cast
+from typing import Annotated, Any, Self, cast
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -30,14 +30,29 @@ PerStage = tuple[Size, Size, Size, Size]
 
 
 class EncoderSettings(Settings):
-    """Shape of one Mix Transformer, per stage."""
+    """Shape of one Mix Transformer, per stage; or the name of one, ``b0``, ``b1`` or ``b2``.
 
-    widths: PerStage = Field(default=(64, 128, 320, 512), description="channels")
+    So ``--network.encoder b0`` stands for the four settings of SegFormer's smallest.
+    """
+
+    widths: PerStage = Field(
+        default=(64, 128, 320, 512),
+        description="channels; the encoder b0, b1 or b2 by its name sets all four",
+    )
     depths: PerStage = Field(default=(3, 4, 6, 3), description="blocks")
     heads: PerStage = Field(default=(1, 2, 5, 8), description="attention heads")
     sr_ratios: PerStage = Field(
         default=(8, 4, 2, 1), description="factor by which keys and values are reduced, per axis"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in PRESETS:
+            raise ValueError(f"no encoder is called {value!r}: {', '.join(PRESETS)}, or its parts")
+        return PRESETS[value].model_dump()
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

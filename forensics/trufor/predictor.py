@@ -10,6 +10,7 @@ import torch
 
 from forensics import storage
 from forensics.arrays import Array, like, to_tensor
+from forensics.records import UserError
 from forensics.trufor.checkpoint import load_network
 from forensics.trufor.inference import Engine, Precision
 from forensics.trufor.model import TruForNetwork
@@ -56,9 +57,17 @@ class TruFor:
     ) -> TruFor:
         """Weights from a local path or ``s3://`` URI: ``trufor.pth.tar`` as published, or ours.
 
-        Raises `UserError` for a file that is not a complete set of weights, and `StorageError`.
+        What the MLflow registry holds (``models:/name/version``) is copied to a file by
+        ``jobs.weights.checkpoint``. Raises `UserError` for a file that is not a complete set of
+        weights, and `StorageError`.
         """
-        return cls.from_bytes(storage.read(str(uri)), device, precision, where=str(uri))
+        uri = str(uri)
+        if uri.startswith("models:/"):
+            raise UserError(
+                f"{uri} is in the MLflow registry, which the library does not read; "
+                f'jobs.weights.checkpoint("{uri}", folder) copies it to a file and returns its path'
+            )
+        return cls.from_bytes(storage.read(uri), device, precision, where=uri)
 
     @classmethod
     def from_bytes(

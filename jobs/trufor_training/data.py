@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import ray
@@ -25,6 +27,7 @@ class Usable:
     """What can be learned from, and why the rest cannot."""
 
     items: list[Any]  # phase 1: references of PhotoCrops; else rows of the manifest
+    sources: dict[str, int]  # of the items: how many of which data set
     skipped: tuple[Skipped, ...]
 
 
@@ -41,8 +44,10 @@ def usable_photos(
     ended = [reason for _, reason in cut]
     wait_for(ended, "photos cut")
     reasons = ray.get(ended)
-    kept = [crops for (crops, _), reason in zip(cut, reasons, strict=True) if reason is None]
-    return Usable(kept, tuple(reason for reason in reasons if reason is not None))
+    usable = [reason is None for reason in reasons]
+    kept = [crops for crops, _ in compress(cut, usable)]
+    skipped = tuple(reason for reason in reasons if reason is not None)
+    return Usable(kept, _sources(compress(rows, usable)), skipped)
 
 
 def usable_images(rows: Sequence[ManifestRow], max_megapixels: float) -> Usable:
@@ -53,7 +58,12 @@ def usable_images(rows: Sequence[ManifestRow], max_megapixels: float) -> Usable:
     wait_for(checked, "images read", checked)
     skipped = [image for part in ray.get(list(checked)) for image in part]
     names = {image.image_id for image in skipped}
-    return Usable([row for row in rows if row.image_id not in names], tuple(skipped))
+    kept = [row for row in rows if row.image_id not in names]
+    return Usable(kept, _sources(kept), tuple(skipped))
+
+
+def _sources(rows: Iterable[ManifestRow]) -> dict[str, int]:
+    return dict(Counter(str(row.source) for row in rows))
 
 
 @ray.remote(num_cpus=1, num_returns=2)  # type: ignore[untyped-decorator]

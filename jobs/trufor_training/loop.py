@@ -35,8 +35,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
 
     Returns:
         On the first worker: ``history`` (what the epochs reported), ``best`` (its number),
-        ``samples`` (title and planes of images not trained on), ``held_out``; or ``error`` where
-        the images or settings cannot be trained with: trying again is no use.
+        ``samples`` (title and planes of images not trained on); or ``error`` where the images or
+        settings cannot be trained with: trying again is no use.
     """
     peers = Peers.of_process_group()
     try:
@@ -58,10 +58,10 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     else:
         weights = noiseprint_to_bytes(network)
     storage.write(config["weights"], weights)
-    best = training.best
+    assert training.best is not None  # there was an epoch
     return {
         "history": [numbers(epoch) for epoch in training.history],
-        "best": 0 if best is None else best.number,
+        "best": training.best.number,
         "samples": [(sample.title, sample.planes) for sample in phase.samples(config["samples"])],
     }
 

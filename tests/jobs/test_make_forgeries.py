@@ -83,7 +83,9 @@ def test_every_photo_gives_itself_and_one_forgery_of_each_kind(
         _, mask = example_of(row, 1).read()
         by_photo.setdefault(name, {})[kind] = image.pixels.astype(int), mask
     assert all(len(side) == 1 for side in sides.values())
-    assert Counter(split for [(split, _)] in sides.values()) == {"training": 4, "validation": 2}
+    counts = Counter(split for [(split, _)] in sides.values())
+    assert set(counts) == {"training", "validation"}
+    assert min(counts.values()) >= 2
     assert min(qualities) >= 70
     assert len(qualities) > 5
     for images in by_photo.values():
@@ -112,6 +114,60 @@ def test_a_job_that_was_interrupted_ends_with_the_same_bytes(tmp_path: Path, mak
     assert (forged / "parts" / "part-00000.json").stat().st_mtime_ns == first  # not made again
 
 
+def test_more_forgeries_of_a_photo_show_other_parts_and_stay_on_its_side(
+    tmp_path: Path, make: Any
+) -> None:
+    rows = photos(tmp_path / "photos")
+    assert make(rows, per_photo=3, kinds=("copymove", "splice")) == OK
+    assert make(rows, "other", per_photo=3, kinds=("copymove", "splice"), seed=5) == OK
+    one, other = (
+        list(manifest.read(str(tmp_path / name / "truth.parquet"))) for name in ("forged", "other")
+    )
+    assert Counter(row.source for row in one) == dict.fromkeys(
+        ("pristine", "copymove", "splice"), 18
+    )
+    assert len({row.sha256 for row in one}) == 54
+    sides = [photos_by_side(truth) for truth in (one, other)]
+    assert sides[0] == sides[1]  # whatever the seed
+    assert sides[0]["training"] | sides[0]["validation"] == {row.image_id for row in rows}
+    assert not sides[0]["training"] & sides[0]["validation"]
+    # both may be put together
+    assert not {row.image_id for row in one} & {row.image_id for row in other}
+
+
+def photos_by_side(truth: list[ManifestRow]) -> dict[str, set[str]]:
+    sides: dict[str, set[str]] = {"training": set(), "validation": set()}
+    for row in truth:
+        sides[str(row.split)].add(" ".join(row.image_id.split("-")[0].split("_")))
+    return sides
+
+
+def test_photos_that_could_not_be_used_are_tried_again(
+    tmp_path: Path, make: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, folder = photos(tmp_path / "photos"), tmp_path / "photos"
+    late, data = rows[2], (folder / "photo 2.jpg").read_bytes()
+    (folder / "photo 2.jpg").unlink()
+    assert make(rows, kinds=("removal",)) == INCOMPLETE
+    assert f"{late.image_id}: not used" in capsys.readouterr().out
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "forged" / "image").iterdir()}
+    assert make(rows, kinds=("removal",), max_megapixels=0.001) == INCOMPLETE  # none of them
+    assert "10 images (pristine 5, removal 5)" in capsys.readouterr().out
+    (folder / "photo 2.jpg").write_bytes(data)
+    assert make(rows, kinds=("removal",)) == OK
+    assert {
+        path: path.stat().st_mtime_ns for path in kept
+    } == kept  # the others were not made again
+    continued = contents(tmp_path / "forged")
+    assert make(rows, "whole", kinds=("removal",)) == OK
+    whole = contents(tmp_path / "whole")
+    assert {n: d for n, d in continued.items() if n.startswith(("image", "masks"))} == {
+        n: d for n, d in whole.items() if n.startswith(("image", "masks"))
+    }
+    truth = (list(manifest.read(str(tmp_path / n / "truth.parquet"))) for n in ("forged", "whole"))
+    assert [row.sha256 for row in next(truth)] == [row.sha256 for row in next(truth)]
+
+
 def test_photos_that_cannot_be_used_are_named(
     tmp_path: Path, make: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,17 +182,19 @@ def test_photos_that_cannot_be_used_are_named(
     assert "gone.jpg" in out
     assert "6 images (pristine 3, removal 3)" in out
     with pytest.raises(UserError, match="no photo could be used; the first: "):
-        make([broken, gone], output="nothing")
+        make([broken, gone], output="nothing", kinds=("removal",))
 
 
 def test_other_work_in_the_same_folder_is_refused(tmp_path: Path, make: Any) -> None:
     rows = photos(tmp_path / "photos", 2)
     assert make(rows, kinds=("copymove",)) == OK
     with pytest.raises(UserError, match="holds forgeries of other photos or with other settings"):
-        make(rows, kinds=("splice",))
-    with pytest.raises(UserError, match="has 1 photos; two are needed"):
-        make(rows[:1], output="one")
+        make(rows, kinds=("removal",))
+    with pytest.raises(UserError, match="has 1 photos; 2 are needed"):
+        make(rows[:1], output="one", kinds=("removal",))
+    with pytest.raises(UserError, match="has 2 photos; 4 are needed"):
+        make(rows, output="two")
     with pytest.raises(UserError, match="1 images are not pristine"):
-        make([rows[0], ManifestRow("f", "f.jpg", label="forged")], output="f")
+        make([rows[0], ManifestRow("f", "f.jpg", label="forged")], output="f", kinds=("removal",))
     with pytest.raises(ValidationError, match="lowest_quality 90 is above"):
         make(rows, lowest_quality=90, highest_quality=80)

@@ -26,7 +26,7 @@ from forensics.trufor.noiseprint import Noiseprint
 from forensics.trufor.predictor import TruFor
 from jobs.entry import INCOMPLETE, OK
 from jobs.make_forgeries import MakeForgeriesJob, make_forgeries
-from jobs.train_trufor import TrainTruForJob, train_trufor
+from jobs.train_trufor import TrainTruForJob, say_split, train_trufor
 from jobs.training.run import Workers, run_training
 from jobs.trufor_training.loop import numbers, train_loop
 from jobs.trufor_training.start import noiseprint_to_bytes
@@ -132,6 +132,8 @@ def test_each_phase_builds_on_the_one_before(trained: Path) -> None:
     assert (card["phase"], card["epochs"], card["images"]) == (3, 2, 40)
     assert card["sources"] == {"pristine": 10, "splice": 10, "copymove": 10, "removal": 10}
     assert 0 <= card["best"]["validation.confidence_error"] <= 1
+    second = json.loads((trained / "out" / "trufor-localization.json").read_text())
+    assert (second["images"], second["sources"]) == (40, card["sources"])  # not the unusable ones
 
 
 def test_every_epoch_is_in_mlflow_and_a_sheet_of_samples(trained: Path, store: str) -> None:
@@ -270,6 +272,16 @@ def test_images_that_cannot_be_used_are_named(trained: Path) -> None:
     assert "gone: not used, " in out
 
 
+def test_a_split_left_to_chance_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [ManifestRow("a", "a.jpg", split="training"), ManifestRow("b", "b.jpg")]
+    job = TrainTruForJob(phase=2, manifest="m.parquet", output="out")
+    say_split(job, rows)
+    assert "m.parquet: no image has the split validation" in capsys.readouterr().out
+    say_split(job.model_copy(update={"phase": 1}), rows)  # photos: none comes from another
+    say_split(job, [*rows, ManifestRow("c", "c.jpg", split="validation")])
+    assert not capsys.readouterr().out
+
+
 def test_what_cannot_be_trained_is_refused(trained: Path, tmp_path: Path, store: str) -> None:
     rows = list(read(str(trained / "manifest.parquet")))
     few = manifest_of(tmp_path, [rows[0], rows[5]], "few")
@@ -278,5 +290,13 @@ def test_what_cannot_be_trained_is_refused(trained: Path, tmp_path: Path, store:
     nameless = manifest_of(tmp_path, [ManifestRow("a", rows[0].uri)], "nameless")
     with pytest.raises(UserError, match="1 photos have no camera_id"):
         train(tmp_path, 1, nameless, store)
+    (tmp_path / "twice").mkdir()
+    twice = str(tmp_path / "twice")  # two manifests in one folder
+    manifest_of(Path(twice), rows[:3], "a"), manifest_of(Path(twice), rows[2:], "b")
+    for phase in (1, 2, 3):
+        with pytest.raises(
+            UserError, match=f"1 image_ids stand for several images.*{rows[2].image_id}"
+        ):
+            train(tmp_path, phase, twice, store)
     with pytest.raises(UserError, match="workers_per_training 40 needs 41 CPUs"):
         train(tmp_path, 1, few, store, workers_per_training=40)

@@ -26,7 +26,7 @@ from jobs.tracking import TrackingSettings, tracked
 from jobs.train_trufor import TrainTruForJob, train_trufor
 from jobs.trufor_training.outcome import keep
 from jobs.trufor_training.start import StartSettings
-from jobs.weights import resolved
+from jobs.weights import checkpoint, resolved
 from tests.trufor.networks import tiny_network
 
 
@@ -77,6 +77,19 @@ def test_a_registered_model_becomes_a_file_named_by_its_content(
     assert found.model_copy(update={"trufor": settings.trufor}) == settings  # nothing else changed
     assert resolved(settings, registry.store, str(tmp_path)) == found
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_library_reads_a_registered_model_by_way_of_a_file(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hashlib.sha256(registry.files[1]).hexdigest()
+    path = checkpoint("models:/trufor/2", str(tmp_path), registry.store)
+    assert TruFor.from_checkpoint(path).digest == sha256
+    assert checkpoint(path, str(tmp_path)) == path
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.store)
+    assert checkpoint("models:/trufor/2", str(tmp_path)) == path
+    with pytest.raises(UserError, match=r'jobs\.weights\.checkpoint\("models:/trufor/2", folder\)'):
+        TruFor.from_checkpoint("models:/trufor/2")
 
 
 def test_every_value_is_looked_at_and_files_stay_as_they_are(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -50,6 +53,50 @@ def test_a_published_file_is_read_and_its_shape_found(wrapped: bool) -> None:
     assert loaded.settings == network.settings
     assert same(loaded, network)
     assert not loaded.training
+
+
+@pytest.mark.parametrize("module", ["numpy._core.multiarray", "numpy.core.multiarray"])
+def test_the_published_file_is_read_with_all_that_its_training_kept(module: str) -> None:
+    """As ``train.py`` of the authors saves it; NumPy's module was called otherwise before 2.0."""
+    network = tiny_network(settings=PRESET_HEADS)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.005, momentum=0.9)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    content = {
+        "epoch": 99,
+        "best_value": np.float64(0.5),
+        "best_key": "avg_mIoU",
+        "state_dict": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "more": [np.float32(1), np.int64(2), np.bool_(True), np.int32(3), None, 1.5],
+    }
+    data = saved(content)
+    given = b"cnumpy._core.multiarray\nscalar\n"
+    assert pickled(data).count(given) == 1
+    data = with_pickle(data, pickled(data).replace(given, f"c{module}\nscalar\n".encode()))
+    assert f"c{module}\n".encode() in pickled(data)
+    with pytest.raises(pickle.UnpicklingError):  # by itself torch does not
+        torch.load(io.BytesIO(data), weights_only=True)
+    assert same(load_network(data), network)
+    legacy = io.BytesIO()
+    torch.save(content, legacy, _use_new_zipfile_serialization=False)
+    assert same(load_network(legacy.getvalue()), network)
+
+
+def pickled(data: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        [name] = (name for name in file.namelist() if name.endswith("data.pkl"))
+        return file.read(name)
+
+
+def with_pickle(data: bytes, content: bytes) -> bytes:
+    """A file of torch with another ``data.pkl``."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, content if name.endswith("data.pkl") else old.read(name))
+    return stream.getvalue()
 
 
 def test_our_own_file_carries_its_settings() -> None:
@@ -143,10 +190,22 @@ class Evil:
         return Evil.marks.append, ("ran",)
 
 
+class NumPyEvil:
+    """The same, by way of the NumPy names that are let through."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np._core.multiarray.scalar, (np.dtype("O"), Evil())
+
+
 @pytest.mark.parametrize(
     "data",
     [
         saved({"state_dict": {"x": Evil()}}),
+        saved({"state_dict": {"x": torch.zeros(1)}, "best_value": NumPyEvil()}),
+        saved({"state_dict": {"x": torch.zeros(1)}, "best_value": np.zeros(3)}),
+        saved({"state_dict": {"x": np.float64(1)}}),
+        with_pickle(saved({}), b"\x80\x02cnumpy\ndtype\n)R."[:-3]),
+        with_pickle(saved({}), b"\x80\x02cos\nsystem\n(X\x04\x00\x00\x00truetR."),
         pickle.dumps(Evil()),
         b"",
         b"no file of weights at all",
@@ -155,12 +214,29 @@ class Evil:
         to_safetensors(tiny_network())[:-100],
         (5).to_bytes(8, "little") + b"{}...",
     ],
-    ids=["pickle", "bare pickle", "empty", "text", "no dict", "list", "cut", "header"],
+    ids=[
+        *("pickle", "numpy pickle", "numpy array", "numpy state", "broken pickle", "system"),
+        *("bare pickle", "empty", "text", "no dict", "list", "cut", "header"),
+    ],
 )
 def test_what_is_no_file_of_tensors_is_refused_and_not_run(data: bytes) -> None:
-    with pytest.raises(UserError, match=r"^some\.file: "):
+    with pytest.raises(UserError, match=r"^some\.file: ") as error:
         load_network(data, "some.file")
     assert Evil.marks == []
+    # torch's own advice is to open the file all the same, in bold letters
+    assert not re.search(r"weights_only|safe_globals|\x1b|\n", str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ({"state_dict": {}, "args": Path("x")}, r"pathlib\.\w*Path"),
+        ({"state_dict": {}, "x": np.zeros(3)}, r"numpy\._core\.multiarray\._reconstruct"),
+    ],
+)
+def test_what_a_file_holds_beside_tensors_is_named(content: Any, name: str) -> None:
+    with pytest.raises(UserError, match=f"^a.pth: it holds a {name}, and files with anything but"):
+        load_network(saved(content), "a.pth")
 
 
 def test_settings_in_a_file_are_checked() -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from forensics.config import load
+from forensics.records import UserError
 from forensics.trufor.encoder import B0, B1, PRESETS, Block, EncoderSettings
 from forensics.trufor.fusion import FeatureRectify
 from forensics.trufor.model import MEAN, STD, TruForNetwork, TruForSettings, enlarged
@@ -28,10 +30,16 @@ def test_names_shapes_types_and_order_are_those_of_the_published_checkpoint(shar
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_a_network(name: str) -> None:
     with torch.device("meta"):
-        network = TruForNetwork(TruForSettings(encoder=PRESETS[name]))
+        network = TruForNetwork(load(TruForSettings, None, ["--encoder", name]))
+    assert network.settings.encoder == PRESETS[name]
     millions = sum(p.numel() for p in network.backbone.parameters()) / 1e6
     assert millions == pytest.approx({"b0": 15.9, "b1": 45, "b2": 66}[name], rel=0.4)
     assert (B0.depths, B1.widths) == ((2, 2, 2, 2), (64, 128, 320, 512))
+
+
+def test_an_encoder_without_settings_of_its_own_is_refused() -> None:
+    with pytest.raises(UserError, match="no encoder is called 'b7': b0, b1, b2, or its parts"):
+        load(TruForSettings, None, ["--encoder", "b7"])
 
 
 def test_heads_must_divide_the_width() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -26,7 +26,9 @@ from forensics.train.trufor.prefetch import prefetched
 from forensics.train.trufor.settings import SupervisedSettings
 from forensics.trufor.model import SCALE
 
-_TRAINING, _VALIDATION, _SPLIT = 1, 2, 3  # streams of random numbers
+_TRAINING, _VALIDATION, _SPLIT, _SHARE = 1, 2, 3, 4  # streams of random numbers
+_FORGED_PIXELS = 3  # as published: a crop that shows no more counts as pristine
+_SHARE_CROPS = 512  # drawn to estimate how many crops of forged images show the forgery
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class CropBatch:
 
     pixels: Tensor  # uint8 (b, 3, side, side)
     truth: Tensor  # uint8 (b, side, side): PRISTINE, FORGED or IGNORED
-    forged: Tensor  # bool (b,): whether any pixel of the crop is
+    forged: Tensor  # bool (b,): whether the crop shows a forgery
     inside: Tensor  # bool (b, side, side): no padding
     mine: NDArray[np.int64]  # (b,) places among all crops of the epoch
     size: int  # crops of the batch in all processes
@@ -52,7 +54,7 @@ class ForgeryData:
 
     Args:
         examples: the images. Those with split "validation" are kept for validation; where there
-            are none, a part of each data set is.
+            are none, a part of each data set is, image by image.
         settings: how.
         border: whether pixels near the border of a mask count; they are the least certain.
 
@@ -68,11 +70,13 @@ class ForgeryData:
         self._cache = Cache(settings.cache_gb)
         ordered = sorted(examples, key=lambda example: example.image_id)
         self._training, self._validation = _split(ordered, settings)
-        if not any(example.forged for example in self._training) or not self._validation:
-            raise UserError(
-                f"{len(ordered)} images, {sum(e.forged for e in ordered)} of them forged: too few "
-                "to train and to validate; forged images for both are needed"
-            )
+        for side, members in (("training", self._training), ("validation", self._validation)):
+            if not any(example.forged for example in members):
+                raise UserError(
+                    f"{len(ordered)} images, {sum(e.forged for e in ordered)} of them forged: none "
+                    f"of these is for {side}; forged images for training and for validation are "
+                    "needed"
+                )
         self._sources: dict[str, list[Example]] = {}
         for example in self._training:
             self._sources.setdefault(example.source, []).append(example)
@@ -84,11 +88,33 @@ class ForgeryData:
         """The images that are not trained on, in the order of their crops."""
         return tuple(self._validation)
 
-    @property
+    @cached_property
     def forged_share(self) -> float:
-        """Expected part of the forged among the images of an epoch."""
-        shares = [np.mean([e.forged for e in members]) for members in self._sources.values()]
-        return float(np.mean(shares))
+        """Expected part of the crops of an epoch that show a forgery.
+
+        Estimated from crops of forged images drawn as an epoch draws them, always the same; this
+        reads up to `_SHARE_CROPS` images. Of a large image most crops may miss what is forged.
+        """
+        sets = sorted(self._sources.items())
+        forged = {source: [e for e in members if e.forged] for source, members in sets}
+        each = -(-_SHARE_CROPS // sum(map(bool, forged.values())))
+        return float(
+            np.mean(
+                [
+                    len(forged[source]) / len(members) * self._shown(number, forged[source], each)
+                    for number, (source, members) in enumerate(sets)
+                ]
+            )
+        )
+
+    def _shown(self, number: int, examples: Sequence[Example], count: int) -> float:
+        """Part of the crops of these images, of the data set of that number, that show a forgery;
+        0 where there are no images."""
+        seed = [self._settings.seed, _SHARE, number]
+        drawn = [examples[i] for i in _draw(len(examples), count, np.random.default_rng(seed))]
+        make = partial(self._crop, drawn, seed, self._settings.augment)
+        crops = prefetched(make, range(len(drawn)), self._settings.threads)
+        return sum(_shows_forgery(crop) for crop in crops) / max(len(drawn), 1)
 
     @property
     def steps(self) -> int:
@@ -145,9 +171,9 @@ class ForgeryData:
         for i, crop in enumerate(crops):
             part = slice(0, crop.height), slice(0, crop.width)
             pixels[i], truth[i], inside[i][part] = crop.pixels, crop.truth, True
-            mask = crop.truth[part] == FORGED
-            forged[i] = mask.any()
+            forged[i] = _shows_forgery(crop)
             if not self._border:
+                mask = crop.truth[part] == FORGED
                 truth[i][part][~away_from_border(mask)] = IGNORED
         return CropBatch(
             pixels=torch.from_numpy(pixels).movedim(-1, 1),
@@ -157,6 +183,10 @@ class ForgeryData:
             mine=mine,
             size=size,
         )
+
+
+def _shows_forgery(crop: Crop) -> bool:
+    return int((crop.truth == FORGED).sum()) > _FORGED_PIXELS
 
 
 def _split(
@@ -177,6 +207,6 @@ def _split(
 
 
 def _draw(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """So many of the numbers below ``count``, none twice before all were drawn."""
-    rounds = [rng.permutation(count) for _ in range(-(-wanted // count))]
-    return np.concatenate(rounds)[:wanted]
+    """So many of the numbers below ``count``, none twice before all were drawn; none of none."""
+    rounds = [rng.permutation(count) for _ in range(-(-wanted // max(count, 1)))]
+    return np.concatenate(rounds)[: wanted if count else 0]

@@ -90,6 +90,11 @@ class PhaseTraining:
         self.phase.network.eval()
         with torch.no_grad():
             validation = self.phase.validate(self.peers)
+        if not np.isfinite(validation["loss"]):
+            raise UserError(
+                f"training diverged: the validation loss of epoch {number} is "
+                f"{validation['loss']}; lower lr"
+            )
         epoch = Epoch(number, loss, lr, validation)
         self.history.append(epoch)
         if self.best is None or validation["loss"] < self.best.validation["loss"]:

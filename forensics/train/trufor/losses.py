@@ -104,8 +104,8 @@ def detection(score_logits: Tensor, forged: Tensor, forged_share: float) -> Tens
     Args:
         score_logits: (N,).
         forged: bool (N,).
-        forged_share: part of the forged among the images that are learned from. Where it is 0 or
-            1 there is nothing to balance.
+        forged_share: part of the forged among the ``forged`` that are learned from: crops that
+            show a forgery, where crops are. Where it is 0 or 1 there is nothing to balance.
     """
     losses = functional.binary_cross_entropy_with_logits(
         score_logits.float(), forged.float(), reduction="none"

@@ -108,11 +108,6 @@ class Patches:
                 "camera_id (models will do)"
             )
 
-    @property
-    def held_out_images(self) -> frozenset[str]:
-        """Identifiers of the photos that validation patches come from."""
-        return frozenset(p.image_id for photos in self._validation.values() for p in photos)
-
     def training(self, epoch: int, peers: Peers = ALONE) -> Iterator[PatchBatch]:
         """The batches of an epoch, of each what falls to this one of the ``peers``."""
         seed = [self._settings.seed, _TRAINING, epoch]

@@ -21,7 +21,10 @@ class PhaseSettings(Settings):
     lr: float = Field(default=5e-3, gt=0, description="learning rate at the start")
     power: float = Field(default=0.9, ge=0, description="of the learning rate's polynomial decay")
     validation: float = Field(
-        default=0.1, gt=0, lt=1, description="part of the images kept for validation"
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="part of the images kept for validation, where the manifest names none",
     )
     precision: Precision = Field(
         default="float32", description="of the network's products while training"

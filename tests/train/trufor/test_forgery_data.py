@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from forensics.evaluate.metrics import away_from_border
 from forensics.records import UserError
 from forensics.train.peers import Peers
+from forensics.train.trufor import losses
 from forensics.train.trufor.examples import Example
 from forensics.train.trufor.forgery_data import CropBatch, ForgeryData
 from forensics.train.trufor.losses import FORGED, IGNORED, PRISTINE
@@ -106,7 +108,7 @@ def test_padding_is_grey_and_ignored() -> None:
     rgb = batch.rgb(torch.device("cpu"))
     assert (rgb[:, :, 40:] == 127.5 / 256).all()
     torch.testing.assert_close(rgb[:, :, :40, :40], batch.pixels[:, :, :40, :40] / 256)
-    assert batch.forged.equal((batch.truth == FORGED).any(dim=2).any(dim=1))
+    assert batch.forged.equal((batch.truth == FORGED).sum(dim=(1, 2)) > 3)
 
 
 def test_borders_of_masks_may_be_left_out() -> None:
@@ -136,8 +138,54 @@ def test_validation_is_not_augmented_and_always_the_same() -> None:
         np.testing.assert_array_equal(crop.permute(1, 2, 0).numpy(), whole)
 
 
+def corner(source: str, count: int, forged: int, pixels: int, side: int = 160) -> list[Example]:
+    """Images of which so many have a small square forged in the upper left corner."""
+
+    def read(value: int) -> Any:
+        mask = np.zeros((side, side), np.bool_)
+        mask[:pixels, :pixels] = value < forged
+        return np.full((side, side, 3), value, np.uint8), mask
+
+    return [
+        Example(f"{source}-{v:03d}", source, v < forged, None, partial(read, v))
+        for v in range(count)
+    ]
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_both_classes_of_crops_have_one_weight(augment: bool) -> None:
+    """However few crops of a forged image show the forgery, and in however uneven data sets."""
+    images = corner("a", 40, 30, 40) + corner("b", 24, 6, 90) + corner("c", 20, 0, 1)
+    data = ForgeryData(images, settings(augment=augment, per_source=60))
+    share = data.forged_share
+    assert share < 0.25  # of the images it is 0.33
+    assert share == ForgeryData(images[::-1], settings(augment=augment, per_source=9)).forged_share
+    forged = torch.cat([b.forged for epoch in range(8) for b in data.training(epoch)])
+    weights = losses.detection(torch.zeros(len(forged)), forged, share)
+    assert weights[forged].sum().item() == pytest.approx(weights[~forged].sum().item(), rel=0.15)
+
+
+def test_a_crop_that_shows_three_pixels_counts_as_pristine() -> None:
+    def labels(pixels: int) -> Tensor:
+        def read() -> Any:
+            mask = np.zeros((64, 64), np.bool_)
+            mask[5, 7 : 7 + pixels] = True
+            return np.zeros((64, 64, 3), np.uint8), mask
+
+        images = [Example(str(n), "a", True, None, read) for n in range(8)]
+        data = ForgeryData(images, settings(augment=False))
+        assert data.forged_share == float(pixels > 3)
+        return next(data.training(1)).forged
+
+    assert not labels(3).any()
+    assert labels(4).all()
+
+
 def test_images_too_few_are_refused() -> None:
-    with pytest.raises(UserError, match="1 images, 0 of them forged: too few"):
+    with pytest.raises(UserError, match="1 images, 0 of them forged: none of these is for train"):
         ForgeryData(examples(1), settings())
     with pytest.raises(UserError, match="0 of them forged"):
         ForgeryData([replace(e, forged=False) for e in examples(8)], settings())
+    images = [replace(e, split="training" if e.forged else "validation") for e in examples(8)]
+    with pytest.raises(UserError, match="4 of them forged: none of these is for validation"):
+        ForgeryData(images, settings())

@@ -104,6 +104,13 @@ def test_divergence_is_said() -> None:
         list(PhaseTraining(line([1.0], lr=1e30)).epochs())
 
 
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_validation_without_a_loss_ends_the_training(loss: float) -> None:
+    """No epoch would be the best one."""
+    with pytest.raises(UserError, match=f"diverged: the validation loss of epoch 2 is {loss}"):
+        list(PhaseTraining(line([1.0, loss])).epochs())
+
+
 CONTRASTIVE = ContrastiveSettings(
     epochs=3,
     steps=3,
