@@ -259,7 +259,11 @@ def test_two_workers_give_what_one_gives(ray_local: None, tmp_path: Path) -> Non
         assert epoch.pop("examples_per_second") > 0
     assert epochs == result["history"]
     for one, other in zip(epochs, expected, strict=True):
-        assert one == pytest.approx(other, rel=1e-3)
+        # Few pairs are ranked: sums in another order may turn one of them round.
+        ranks = {name for name in other if "auc" in name or "retrieval" in name}
+        assert set(one) == set(other)
+        for name, value in other.items():
+            assert one[name] == pytest.approx(value, rel=1e-3, abs=0.05 if name in ranks else 1e-6)
     [(title, planes)] = result["samples"]
     assert title == "camera 1, position 1, history 1"
     assert set(planes) == {"patch", "noiseprint"}
