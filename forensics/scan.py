@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from forensics import storage
 from forensics.config import Settings
 from forensics.decode import decode
 from forensics.detectors import Detector, Resources, Subject, build
+from forensics.evidence import changed, fetch
 from forensics.limits import GIB, Limits
 from forensics.manipulation.detector import ManipulationSettings
 from forensics.origin.detector import OriginSettings
@@ -76,9 +76,8 @@ class Scanner:
         """Decode and run every detector; each has its own status inside the row."""
         start = time.perf_counter()
         found: dict[str, Any] = {"sha256": evidence.sha256, "size": len(evidence.data)}
-        if row.sha256 is not None and row.sha256.lower() != evidence.sha256:
-            changed = f"the file has changed: the manifest gives SHA-256 {row.sha256}"
-            return ReportRow(row, Status.FAILED, changed, **found)
+        if reason := changed(row, evidence):
+            return ReportRow(row, Status.FAILED, reason, **found)
         try:
             image = decode(evidence.data, max_megapixels=self._limits.max_megapixels)
         except Unreadable as error:
@@ -135,12 +134,6 @@ def build_detectors(settings: ScanSettings, device: torch.device) -> list[Detect
     sections = {name: getattr(settings, name, None) for name in settings.detectors}
     library = CameraLibrary(settings.camera_models, device) if settings.camera_models else None
     return build(settings.detectors, sections, Resources(device, library))
-
-
-def fetch(row: ManifestRow) -> Evidence:
-    """The bytes behind a row, hashed before anything decodes them."""
-    data = storage.read(row.uri)
-    return Evidence(data, hashlib.sha256(data).hexdigest())
 
 
 def unfetched(row: ManifestRow, error: Exception) -> ReportRow:

@@ -23,8 +23,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from forensics import schema
+from forensics.evidence import fetch
 from forensics.records import Evidence, ManifestRow, explain
-from forensics.scan import Scanner, ScanSettings, fetch, unfetched
+from forensics.scan import Scanner, ScanSettings, unfetched
 
 Work = tuple[int, ManifestRow, "Future[Evidence]"]
 

@@ -12,7 +12,7 @@ import torch
 
 from forensics import storage
 from forensics.arrays import to_tensor
-from forensics.decode import decode
+from forensics.evidence import open_image
 from forensics.prnu.camera_model import (
     CARD,
     CameraModel,
@@ -25,7 +25,6 @@ from forensics.prnu.fingerprint import FingerprintAccumulator
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.training import PristineSample, pristine_sample, train
 from forensics.records import Image, ManifestRow, UserError, explain
-from forensics.scan import fetch
 from forensics.text import visible
 
 Size = tuple[int, int]
@@ -258,8 +257,7 @@ def tree(items: Sequence[T], join: Callable[[T, T], T]) -> T:
 
 def load_image(row: ManifestRow, max_megapixels: float) -> tuple[UsedImage, Image]:
     """An image that a manifest names, with what is remembered of it."""
-    evidence = fetch(row)
-    image = decode(evidence.data, max_megapixels=max_megapixels)
+    evidence, image = open_image(row, max_megapixels)
     return UsedImage(row.image_id, evidence.sha256, len(evidence.data)), image
 
 

@@ -14,8 +14,8 @@ import ray
 from PIL import Image
 
 from forensics import storage
-from forensics.decode import decode
 from forensics.evaluate.scan import FORGED, PRISTINE
+from forensics.evidence import open_image
 from forensics.records import ManifestRow, Rgb, explain
 from forensics.synth.forgeries import Kind, Mask
 from forensics.train.trufor.forge import ForgerySettings, manipulate
@@ -110,7 +110,7 @@ def _name(recipe: Recipe, order: Order, take: int) -> str:
 
 
 def _decoded(recipe: Recipe, row: ManifestRow) -> Rgb:
-    return decode(storage.read(row.uri), max_megapixels=recipe.max_megapixels).pixels
+    return open_image(row, recipe.max_megapixels)[1].pixels
 
 
 def _part(recipe: Recipe, rgb: Rgb, rng: np.random.Generator) -> Rgb:

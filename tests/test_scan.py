@@ -25,7 +25,6 @@ from forensics.scan import (
     Scanner,
     ScanSettings,
     build_detectors,
-    fetch,
     identities,
     summarise,
     unfetched,
@@ -104,13 +103,6 @@ def test_a_missing_file_is_a_row_that_names_it(tmp_path: Path) -> None:
     report = scanner().answer(absent)
     assert report.status is Status.UNREADABLE
     assert "absent.jpg" in str(report.reason)
-
-
-def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
-    [row] = write_images(tmp_path, ["a"])
-    found = fetch(row)
-    assert found.data == Path(row.uri).read_bytes()
-    assert found.sha256 == row.sha256 == hashlib.sha256(found.data).hexdigest()
 
 
 def test_an_answer_says_what_the_image_is(tmp_path: Path) -> None:

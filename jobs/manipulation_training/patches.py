@@ -8,8 +8,7 @@ from typing import Any
 
 import ray
 
-from forensics import storage
-from forensics.decode import decode
+from forensics.evidence import open_image
 from forensics.manipulation.operations import Manipulation
 from forensics.records import ManifestRow, UserError, explain
 from forensics.train.manipulation.patches import Patches, Photo, cut
@@ -82,7 +81,7 @@ def patches_of(row: ManifestRow, settings: PatchSettings) -> tuple[Patches | Non
     try:
         if row.label == "forged":
             raise UserError("it is forged: only pristine photos show what was done to them")
-        rgb = decode(storage.read(row.uri), max_megapixels=settings.max_megapixels).pixels
+        rgb = open_image(row, settings.max_megapixels)[1].pixels
         photo = Photo(row.image_id, device_of(row), rgb)
         return (
             cut(

@@ -10,11 +10,10 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from forensics.decode import decode
+from forensics.evidence import open_image
 from forensics.origin.level import LevelSettings, compressed_alike, earlier_may_show, level
 from forensics.origin.patches import PatchSettings
 from forensics.records import Image, ManifestRow, Rgb, UserError, explain
-from forensics.scan import fetch
 from forensics.train.origin.images import OriginImage, prepare
 from jobs.cameras import Skipped, say_skipped
 from jobs.waiting import wait_for
@@ -109,10 +108,7 @@ def prepared(
     try:
         if row.label not in settings.classes:
             raise UserError(f"its label is {row.label!r}, which names no class")
-        evidence = fetch(row)
-        if row.sha256 is not None and row.sha256.lower() != evidence.sha256:
-            raise UserError(f"the file has changed: the manifest gives SHA-256 {row.sha256}")
-        found = decode(evidence.data, max_megapixels=settings.max_megapixels)
+        _, found = open_image(row, settings.max_megapixels)
         image = prepare(
             row.image_id,
             source_of(row),

@@ -10,8 +10,7 @@ from typing import Any
 
 import ray
 
-from forensics import storage
-from forensics.decode import decode
+from forensics.evidence import open_image
 from forensics.records import ManifestRow, UserError, explain
 from forensics.train.trufor.examples import example_of
 from forensics.train.trufor.patches import PhotoCrops, cut_crops
@@ -72,7 +71,7 @@ def crops_of(
 ) -> tuple[PhotoCrops | None, Skipped | None]:
     """Crops of one photo, or why there are none."""
     try:
-        rgb = decode(storage.read(row.uri), max_megapixels=max_megapixels).pixels
+        rgb = open_image(row, max_megapixels)[1].pixels
         return cut_crops(row.image_id, str(row.camera_id), rgb, settings), None
     except Exception as error:
         return None, Skipped(row.image_id, explain(error))

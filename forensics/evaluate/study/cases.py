@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from forensics.arrays import to_tensor
-from forensics.decode import decode
 from forensics.detectors import Subject
 from forensics.evaluate.study.settings import Variant
+from forensics.evidence import open_image
 from forensics.localize.signals import Signals
 from forensics.prnu.camera import CameraSettings, match, too_weak
 from forensics.prnu.camera_model import CameraModel, WindowModel
@@ -17,7 +17,6 @@ from forensics.prnu.library import CameraLibrary
 from forensics.prnu.recompress import recompress
 from forensics.prnu.residual import gray, noise_residual
 from forensics.records import ManifestRow, NotApplicable, Status, Unreadable, UserError, explain
-from forensics.scan import fetch
 from forensics.storage import NotFound
 
 
@@ -95,10 +94,7 @@ def open_case(
         raise NotApplicable("the manifest names no camera")
     if row.camera_id not in library:
         raise NotApplicable(f"no camera model of {row.camera_id}")
-    evidence = fetch(row)
-    if row.sha256 is not None and row.sha256.lower() != evidence.sha256:
-        raise UserError(f"the file has changed: the manifest gives SHA-256 {row.sha256}")
-    image = decode(evidence.data, max_megapixels=max_megapixels)
+    evidence, image = open_image(row, max_megapixels)
     entry = library.entry(row.camera_id)
     if image.height > entry.height or image.width > entry.width:
         raise NotApplicable(

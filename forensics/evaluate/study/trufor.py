@@ -21,13 +21,12 @@ from pydantic import Field
 
 from forensics import storage
 from forensics.config import Settings
-from forensics.decode import decode
 from forensics.evaluate.metrics import auc, away_from_border, f1_best, f1_fixed
 from forensics.evaluate.scan import FORGED, PRISTINE, Problem, read_mask
 from forensics.evaluate.study.cases import status_of
 from forensics.evaluate.study.laundering import Laundering, Mask
+from forensics.evidence import open_image
 from forensics.records import ManifestRow, NotApplicable, Rgb, Status, UserError
-from forensics.scan import fetch
 from forensics.trufor.blind import BlindLocalizer
 from forensics.trufor.checkpoint import holds_noiseprint
 from forensics.trufor.inference import Precision
@@ -203,10 +202,7 @@ def _open(row: ManifestRow, max_megapixels: float) -> tuple[Rgb, Mask | None]:
     """Pixels, and of a forged image the mask, if there is one."""
     if row.label not in (FORGED, PRISTINE):
         raise NotApplicable(f"the label is {row.label!r}, neither {FORGED} nor {PRISTINE}")
-    evidence = fetch(row)
-    if row.sha256 is not None and row.sha256.lower() != evidence.sha256:
-        raise UserError(f"the file has changed: the manifest gives SHA-256 {row.sha256}")
-    rgb = decode(evidence.data, max_megapixels=max_megapixels).pixels
+    rgb = open_image(row, max_megapixels)[1].pixels
     if row.label == PRISTINE or row.mask_uri is None:
         return rgb, None
     try:

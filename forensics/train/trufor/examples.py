@@ -11,9 +11,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from forensics import storage
-from forensics.decode import decode
 from forensics.evaluate.scan import FORGED, PRISTINE, read_mask
+from forensics.evidence import open_image
 from forensics.records import ManifestRow, Rgb, UserError
 from forensics.text import visible
 
@@ -48,7 +47,7 @@ def example_of(row: ManifestRow, max_megapixels: float) -> Example:
 
 def read_pair(row: ManifestRow, max_megapixels: float) -> Pair:
     """Pixels and mask of a row. Raises as `forensics.decode.decode` and `read_mask`."""
-    rgb = decode(storage.read(row.uri), max_megapixels=max_megapixels).pixels
+    rgb = open_image(row, max_megapixels)[1].pixels
     height, width = rgb.shape[:2]
     if row.label == FORGED and row.mask_uri is not None:
         return rgb, read_mask(row.mask_uri, height, width)
