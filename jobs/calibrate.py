@@ -37,7 +37,7 @@ class CalibrateJob(Settings):
     run: str = Field(description="URI of the finished scan of pristine images")
     output: str = Field(description="URI of the calibration's file")
     rate: float = Field(gt=0, lt=1, description="share of pristine images that may be flagged")
-    confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
+    confidence: float = Field(0.95, gt=0, lt=1, description="confidence of the intervals")
     detectors: tuple[str, ...] | None = Field(
         None, description="detectors that share the rate [all that gave scores]"
     )

@@ -49,7 +49,7 @@ class DoctorJob(ScanJob):
     """A scan that is looked at before it starts."""
 
     sample: int = Field(64, ge=2, description="images to examine for the bill")
-    seed: int = Field(0, ge=0, description="of their draw")
+    seed: int = Field(0, ge=0, description="seed for drawing them")
 
 
 def doctor(job: DoctorJob) -> int:

@@ -49,20 +49,20 @@ class MakeForgeriesJob(Settings):
     manifest: str = Field(description="URI of the manifest of pristine photos")
     output: str = Field(description="URI of the folder for images, masks and truth.parquet")
     kinds: tuple[Kind, ...] = Field(
-        ("splice", "copymove", "removal"), min_length=1, description="of the forgeries"
+        ("splice", "copymove", "removal"), min_length=1, description="kinds of forgeries to make"
     )
     per_photo: int = Field(1, ge=1, description="forgeries of each kind per photo")
     crop: int | None = Field(
         None, ge=32, description="larger photos are cut to this side, pixels [used whole]"
     )
-    lowest_quality: int = Field(70, ge=1, le=100, description="of the JPEG files written")
-    highest_quality: int = Field(100, ge=1, le=100, description="of the JPEG files written")
+    lowest_quality: int = Field(70, ge=1, le=100, description="lowest JPEG quality written")
+    highest_quality: int = Field(100, ge=1, le=100, description="highest JPEG quality written")
     validation: float = Field(
         0.1, gt=0, lt=1, description="part of the photos for validation, by their image_id"
     )
     forgery: ForgerySettings = ForgerySettings()
     photos_per_task: int = Field(8, ge=1, description="photos of one Ray task")
-    seed: int = Field(0, ge=0, description="of everything but the split")
+    seed: int = Field(0, ge=0, description="seed of all random choices but the split")
     max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
     pool: PoolSettings = PoolSettings()
     tracking: TrackingSettings = TrackingSettings()

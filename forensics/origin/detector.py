@@ -32,7 +32,7 @@ class OriginSettings(Settings):
     min_patches: int = Field(
         default=20, ge=1, description="an image that gives fewer is not judged"
     )
-    seed: int = Field(default=0, ge=0, description="of the draw of the patches")
+    seed: int = Field(default=0, ge=0, description="seed for drawing the patches")
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:

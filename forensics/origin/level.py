@@ -31,7 +31,7 @@ class LevelSettings(Settings):
     jpeg_qualities: tuple[Quality, Quality] = Field(
         (70, 90), description="every image is compressed at a quality drawn from here, last"
     )
-    seed: int = Field(0, ge=0, description="of places and qualities")
+    seed: int = Field(0, ge=0, description="seed of the crops' places and the qualities")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

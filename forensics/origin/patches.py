@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 class PatchSettings(Settings):
     """Patches of an image; the defaults are the paper's, section 2.1."""
 
-    side: int = Field(default=224, ge=32, multiple_of=32, description="of a patch, pixels")
+    side: int = Field(default=224, ge=32, multiple_of=32, description="side of a patch, pixels")
     count: int = Field(default=200, ge=1, description="patches of an image (the paper's M)")
     candidates: int = Field(
         default=20, ge=1, description="places to choose from, times the patches, at least"

@@ -32,7 +32,7 @@ class CameraSettings(Settings):
     pce_threshold_in_place: float = Field(
         default=30.0,
         gt=0,
-        description="the same for an image of the fingerprint's size, not searched for",
+        description="the same threshold for an image of the fingerprint's size, tested in place",
     )
 
     def over(self, match: Match) -> float:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forensics import __version__, storage
+from forensics.evaluate.classes import confusion_matrix, recalls
 from forensics.evaluate.plots import confusion_figure
 from forensics.manipulation.base import NetworkSettings
 from jobs.tracking import Tracker
@@ -73,17 +73,3 @@ def keep(
     figure = confusion_figure(confusion, network.classes, title)
     tracker.figure(figure, f"{name}-confusion.png")
     return published
-
-
-def confusion_matrix(
-    truth: NDArray[np.int64], said: NDArray[np.int64], classes: int
-) -> NDArray[np.int64]:
-    """(classes, classes) counts: rows are true classes, columns those that were said."""
-    counts = np.bincount(truth * classes + said, minlength=classes**2)
-    return counts.reshape(classes, classes)
-
-
-def recalls(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Part of each class that was called so, (classes,); 0 for a class without patches."""
-    recall: NDArray[np.float64] = np.diag(confusion) / np.maximum(confusion.sum(1), 1)
-    return recall

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forensics import __version__, storage
+from forensics.evaluate.classes import balanced, confusion_matrix
 from forensics.evaluate.plots import confusion_figure
 from forensics.evaluate.study.origin_plots import filters_figure
 from forensics.origin.filters import CHANNELS, channel_variances
@@ -85,19 +86,15 @@ def measured(images: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dic
 
     ``balanced_accuracy`` is the mean of the classes' recalls, over the classes that are there.
     """
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    right = patches = 0
-    for image in images:
-        vote = majority(image["probabilities"])
-        confusion[image["label"], vote.winner] += 1
-        right += int(vote.table[image["label"]])
-        patches += len(vote.votes)
-    counts = confusion.sum(1)
-    recalls = np.diag(confusion)[counts > 0] / counts[counts > 0]
+    labels = [image["label"] for image in images]
+    votes = [majority(image["probabilities"]) for image in images]
+    confusion = confusion_matrix(labels, [vote.winner for vote in votes], len(classes))
+    right = sum(int(vote.table[label]) for label, vote in zip(labels, votes, strict=True))
+    patches = sum(len(vote.votes) for vote in votes)
     return {
         "images": len(images),
         "accuracy": float(np.trace(confusion) / len(images)),
-        "balanced_accuracy": float(recalls.mean()),
+        "balanced_accuracy": balanced(confusion),
         "patch_accuracy": right / patches,
         "confusion": confusion.tolist(),
     }

@@ -22,7 +22,7 @@ class Laundering(Settings):
     longest_side: int | None = Field(
         None, ge=32, description="pixels; an image with a longer side is shrunk to it"
     )
-    jpeg_quality: Quality | None = Field(None, description="of the JPEG that it becomes")
+    jpeg_quality: Quality | None = Field(None, description="quality of the JPEG it becomes")
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image of that size gets."""

@@ -74,7 +74,7 @@ class OriginStudy(Settings):
     width: float = Field(1.0, gt=0, le=1, description="part of the paper's filters")
     vgg_weights: str | None = Field(None, description="URI of VGG-19's weights, for vgg")
     training: TrainingSettings = TrainingSettings()
-    seed: int = Field(0, ge=0, description="of folds, patches and intervals")
+    seed: int = Field(0, ge=0, description="seed of folds, patches and intervals")
     max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
 
     def cells(self) -> Iterator[Cell]:

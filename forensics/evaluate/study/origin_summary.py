@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from forensics.evaluate.classes import balanced, confusion_matrix, recalls
 from forensics.evaluate.study import statistics
 from forensics.evaluate.study.origin import Apart, Cell
 from forensics.evaluate.study.outcomes import shown
@@ -133,24 +135,24 @@ def _numbers(
     records: Sequence[Mapping[str, Any]], classes: Sequence[str], apart: Apart, seed: int
 ) -> dict[str, Any]:
     judged = [r for r in records if r["status"] == Status.OK]
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    truth, said = ([classes.index(r[key]) for r in judged] for key in ("label", "said"))
+    confusion = confusion_matrix(truth, said, len(classes))
     patches: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for record in judged:
-        confusion[classes.index(record["label"]), classes.index(record["said"])] += 1
         patches[record["label"]].append((record["patches_right"], record["patches"]))
     totals = {label: np.sum(counts, 0) for label, counts in patches.items()}
     hits, n = np.sum(list(totals.values()), 0) if totals else (0, 0)
     recall = {
-        label: float(confusion[k, k] / confusion[k].sum())
-        for k, label in enumerate(classes)
-        if confusion[k].sum()
+        label: part
+        for label, part in zip(classes, recalls(confusion).tolist(), strict=True)
+        if not isnan(part)
     }
     return {
         "images": len(judged),
         "patch_accuracy": float(hits / n) if n else None,
         "accuracy": float(np.trace(confusion) / len(judged)) if judged else None,
         **_intervals(judged, apart, seed),
-        "balanced_accuracy": float(np.mean(list(recall.values()))) if recall else None,
+        "balanced_accuracy": balanced(confusion) if recall else None,
         "patch_balanced_accuracy": (
             float(np.mean([hits / n for hits, n in totals.values()])) if totals else None
         ),

@@ -58,7 +58,7 @@ class StudySettings(Settings, ABC):
         (False,), min_length=1, description="true: predictors of that quality; false: of mixed one"
     )
     max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
-    seed: int = Field(0, ge=0, description="of sampled blocks and of bootstrap intervals")
+    seed: int = Field(0, ge=0, description="seed of sampled blocks and intervals")
 
     @abstractmethod
     def variants(self) -> tuple[Variant, ...]:

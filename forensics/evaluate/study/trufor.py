@@ -71,7 +71,7 @@ class TruForStudy(Settings):
     )
     precision: Precision = Field("float32", description="bfloat16, float16: faster, not exact")
     max_megapixels: float = Field(200.0, gt=0, description="pixels per image, before decoding")
-    seed: int = Field(0, ge=0, description="of bootstrap intervals")
+    seed: int = Field(0, ge=0, description="seed of bootstrap intervals")
 
     def variants(self) -> tuple[tuple[str, str], ...]:
         """Names of checkpoint and laundering, all combinations."""

@@ -40,7 +40,7 @@ class TrainingSettings(Settings):
         description="a step looks at every n-th place along either side of a patch; 3 is about "
         "nine times faster (an odd n sees every phase of the JPEG grid)",
     )
-    seed: int = Field(default=0, ge=0, description="of the order and of dropout")
+    seed: int = Field(default=0, ge=0, description="seed of order and dropout")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,8 @@ class TrainingSettings(Settings):
     watched: int = Field(
         4, ge=0, description="patches of each image not trained on that follow the course"
     )
-    precision: Precision = Field("float32", description="of the network's products while training")
-    seed: int = Field(0, ge=0, description="of weights, order, orientations and dropout")
+    precision: Precision = Field("float32", description="precision of the products in training")
+    seed: int = Field(0, ge=0, description="seed of weights, order, orientations, dropout")
 
 
 @dataclass(frozen=True, slots=True)

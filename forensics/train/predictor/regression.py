@@ -43,7 +43,7 @@ class TrainingSettings(Settings):
         description="plateau: a tenth when validation stalls (paper); cosine: down to min_lr",
     )
     patience: int = Field(default=2, ge=0, description="epochs without progress that plateau bears")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of sgd")
     validation: float = Field(default=0.3, gt=0, lt=1, description="part kept for validation")
     split: Literal["images", "blocks"] = Field(
         default="images", description="keep whole photos for validation, or blocks (paper)"
@@ -51,8 +51,10 @@ class TrainingSettings(Settings):
     augment: bool = Field(
         default=False, description="turn and mirror the training samples at random"
     )
-    precision: Precision = Field(default="float32", description="of convolutions while training")
-    seed: int = Field(default=0, ge=0, description="of weights, split and order")
+    precision: Precision = Field(
+        default="float32", description="precision of convolutions in training"
+    )
+    seed: int = Field(default=0, ge=0, description="seed of weights, split and order")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

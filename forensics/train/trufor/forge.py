@@ -32,8 +32,12 @@ _SURROUNDINGS = 8  # pixels around a hole that a smooth filling follows from
 class ForgerySettings(Settings):
     """How photos are manipulated."""
 
-    smallest: float = Field(default=0.005, gt=0, lt=1, description="forged part of a photo")
-    largest: float = Field(default=0.2, gt=0, lt=1, description="the same; sizes log-uniform")
+    smallest: float = Field(
+        default=0.005, gt=0, lt=1, description="smallest forged part of a photo"
+    )
+    largest: float = Field(
+        default=0.2, gt=0, lt=1, description="largest forged part; sizes are log-uniform"
+    )
     edited: float = Field(
         default=0.5, ge=0, le=1, description="chance that what is pasted was edited before"
     )

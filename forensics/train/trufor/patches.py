@@ -22,7 +22,6 @@ from forensics.train.trufor.prefetch import prefetched
 from forensics.train.trufor.settings import ContrastiveSettings
 
 _TRAINING, _VALIDATION, _SPLIT = 1, 2, 3  # streams of random numbers
-_PAIR = 2  # photos: a patch and one that it should be like
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ class PhaseSettings(Settings):
     epochs: int = Field(default=100, ge=1, description="passes; each ends with a validation")
     accumulate: int = Field(default=1, ge=1, description="batches per step of the optimizer")
     lr: float = Field(default=5e-3, gt=0, description="learning rate at the start")
-    power: float = Field(default=0.9, ge=0, description="of the learning rate's polynomial decay")
+    power: float = Field(default=0.9, ge=0, description="power of the rate's polynomial decay")
     validation: float = Field(
         default=0.1,
         gt=0,
@@ -27,10 +27,10 @@ class PhaseSettings(Settings):
         description="part of the images kept for validation, where the manifest names none",
     )
     precision: Precision = Field(
-        default="float32", description="of the network's products while training"
+        default="float32", description="precision of the network's products in training"
     )
     threads: int = Field(default=2, ge=1, description="per worker, that prepare what comes next")
-    seed: int = Field(default=0, ge=0, description="of weights, split, order and augmentation")
+    seed: int = Field(default=0, ge=0, description="seed of weights, split, order, augmentation")
 
 
 class ContrastiveSettings(PhaseSettings):
@@ -73,13 +73,16 @@ class SupervisedSettings(PhaseSettings):
     batch: int = Field(default=18, ge=1, description="crops per step, of all workers together")
     crop: int = Field(default=512, ge=32, description="side of a crop, pixels")
     optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd as published")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD")
-    weight_decay: float = Field(default=5e-4, ge=0, description="of the optimizer")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(default=5e-4, ge=0, description="weight decay of the optimizer")
     per_source: int | None = Field(
         default=None, ge=1, description="images of each data set per epoch [the smallest's number]"
     )
     augment: bool = Field(default=True, description="resize and compress at random (published)")
     cross_entropy: float = Field(
-        default=CROSS_ENTROPY_SHARE, ge=0, le=1, description="its share in phase 2's loss [Eq. 2]"
+        default=CROSS_ENTROPY_SHARE,
+        ge=0,
+        le=1,
+        description="weight of cross-entropy in phase 2's loss (Eq. 2)",
     )
     cache_gb: float = Field(default=1.0, ge=0, description="decoded images kept, per worker")
