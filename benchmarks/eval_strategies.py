@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.eval_camera_forgeries import Bench, write
 from benchmarks.machine import machine
-from forensics.evaluate.scan import FORGED, PRISTINE, THRESHOLDS
+from forensics.evaluate.scan import THRESHOLDS
 from forensics.evaluate.study.localization import evaluate_image
 from forensics.evaluate.study.localization_summary import summarise
 from forensics.evaluate.study.settings import AXES, LocalizationStudy
@@ -35,7 +35,7 @@ from forensics.localize.strategies import Strategy
 from forensics.prnu.camera_model import CameraModel
 from forensics.prnu.localization import PrnuSettings
 from forensics.prnu.training import train
-from forensics.records import ManifestRow, Status
+from forensics.records import FORGED, PRISTINE, ManifestRow, Status
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -22,6 +22,9 @@ from forensics.text import visible, visible_lines
 Rgb = NDArray[np.uint8]
 """Pixels on the sensor grid: uint8, shape (H, W, 3)."""
 
+FORGED, PRISTINE = "forged", "pristine"
+"""Labels of a manifest: the ground truth of an image."""
+
 MapKind = Literal["probability", "confidence", "decision", "noiseprint"]
 
 

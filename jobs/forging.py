@@ -14,9 +14,8 @@ import ray
 from PIL import Image
 
 from forensics import storage
-from forensics.evaluate.scan import FORGED, PRISTINE
 from forensics.evidence import open_image
-from forensics.records import ManifestRow, Rgb, explain
+from forensics.records import FORGED, PRISTINE, ManifestRow, Rgb, explain
 from forensics.synth.forgeries import Kind, Mask
 from forensics.train.trufor.forge import ForgerySettings, manipulate
 from jobs.cameras import Skipped

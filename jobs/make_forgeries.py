@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from forensics import manifest, storage
 from forensics.config import Settings, digest
 from forensics.lease import Lease
-from forensics.records import ManifestRow, UserError
+from forensics.records import PRISTINE, ManifestRow, UserError
 from forensics.synth.forgeries import Kind
 from forensics.train.trufor.forge import ForgerySettings
 from jobs.cameras import say_skipped
@@ -90,7 +90,7 @@ def make_forgeries(job: MakeForgeriesJob) -> int:
             f"{job.manifest} has {len(rows)} photos; {2 * job.each_side} are needed at least, half "
             "of them for validation"
         )
-    if forged := [row.image_id for row in rows if row.label not in (None, "pristine")]:
+    if forged := [row.image_id for row in rows if row.label not in (None, PRISTINE)]:
         raise UserError(
             f"{job.manifest}: {len(forged)} images are not pristine (first: {forged[0]}); leave "
             "them out"

@@ -16,13 +16,11 @@ from forensics.calibration.rates import exact, images_needed, rank, true_rate
 from forensics.calibration.record import Calibration, DetectorCalibration, dependencies
 from forensics.prnu.camera_model import CARD, read_card
 from forensics.prnu.library import CameraLibrary
-from forensics.records import Status, UserError
+from forensics.records import FORGED, Status, UserError
 from forensics.run import Run, load_document
 
 KNOTS = 5000
 """Scores that are kept of a detector: all, or the highest ones and ever sparser ones below them."""
-
-_FORGED = "forged"
 
 
 @dataclass
@@ -65,7 +63,7 @@ def collect(run: Run, learned: Set[str] | None = frozenset()) -> Pristine:
     seen: set[str] = set()
     left_out = 0
     for row in _rows(run):
-        if row["label"] == _FORGED:
+        if row["label"] == FORGED:
             raise UserError(
                 f"{run.uri}: {row['image_id']!r} is labelled forged; a calibration wants a scan of "
                 "pristine images alone"

@@ -20,14 +20,13 @@ from forensics import storage
 from forensics.decode import decode, probe
 from forensics.evaluate.metrics import away_from_border
 from forensics.evaluate.tally import Tally, cell_areas, cell_counts, tally
-from forensics.records import ManifestRow, Map, Status, Unreadable, UserError
+from forensics.records import FORGED, PRISTINE, ManifestRow, Map, Status, Unreadable, UserError
 from forensics.report.mapcodec import decode_map
 from forensics.run import Run
 
 Border = Literal["count", "trufor"]
 """Pixels along the border of a mask: counted, or left out (``metrics.away_from_border``)."""
 
-FORGED, PRISTINE = "forged", "pristine"
 THRESHOLDS = np.linspace(0, 1, 26)[1:-1]
 """24 thresholds uniform in (0, 1), for the F1 curve: 0.04, 0.08 … 0.96."""
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from forensics.evaluate.curves import roc
 from forensics.evaluate.metrics import auc, balanced_accuracy
-from forensics.evaluate.scan import FORGED, PRISTINE, THRESHOLDS
-from forensics.records import Status
+from forensics.evaluate.scan import THRESHOLDS
+from forensics.records import FORGED, PRISTINE, Status
 
 PIXEL_MEASURES = ("f1_best", "f1_decision", "iou", "mcc", "pixel_auc")
 GROUPS = ("source", "camera_id")

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from forensics.records import ManifestRow, Rgb, UserError
+from forensics.records import FORGED, PRISTINE, ManifestRow, Rgb, UserError
 from forensics.synth.forgeries import forge
 from forensics.synth.plan import ARCHIVE_START, ArchiveSettings, Job, camera_of, forged_area, plan
 
@@ -94,8 +94,8 @@ def make_archive(folder: Path, settings: ArchiveSettings, workers: int = 1) -> A
         stranger=cameras[-1],
         reference=len(splits["reference"]),
         training=len(splits["training"]),
-        pristine=sum(row.label == "pristine" for row in truth),
-        forged=sum(row.label == "forged" for row in truth),
+        pristine=sum(row.label == PRISTINE for row in truth),
+        forged=sum(row.label == FORGED for row in truth),
         strangers=sum(row.camera_id == cameras[-1] for row in truth),
         odd=sum(row.label is None for row in truth),
     )
@@ -137,7 +137,7 @@ def _write_image(folder: Path, settings: ArchiveSettings, job: Job) -> ManifestR
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
         split=job.split,
-        label="forged" if job.kind else "pristine",
+        label=FORGED if job.kind else PRISTINE,
         mask_uri=mask_uri,
         source=job.kind,
     )

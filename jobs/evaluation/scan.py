@@ -17,9 +17,9 @@ import ray
 
 from forensics import manifest, storage
 from forensics.evaluate import plots
-from forensics.evaluate.scan import FORGED, PRISTINE, RECORDS, Border, evaluate_committed
+from forensics.evaluate.scan import RECORDS, Border, evaluate_committed
 from forensics.evaluate.summary import NOT_GIVEN, PIXEL_MEASURES, pixel_rows, summarise
-from forensics.records import ManifestRow, UserError
+from forensics.records import FORGED, PRISTINE, ManifestRow, UserError
 from forensics.run import Run, load_run
 from jobs.cluster import Pool, connected
 from jobs.entry import INCOMPLETE, OK

@@ -10,7 +10,7 @@ import ray
 
 from forensics.evidence import open_image
 from forensics.manipulation.operations import Manipulation
-from forensics.records import ManifestRow, UserError, explain
+from forensics.records import FORGED, ManifestRow, UserError, explain
 from forensics.train.manipulation.patches import Patches, Photo, cut
 from jobs.cameras import Skipped
 from jobs.waiting import wait_for
@@ -79,7 +79,7 @@ def cut_photos(rows: Sequence[ManifestRow], settings: PatchSettings) -> CutPhoto
 def patches_of(row: ManifestRow, settings: PatchSettings) -> tuple[Patches | None, Skipped | None]:
     """Patches of one photo, or why there are none."""
     try:
-        if row.label == "forged":
+        if row.label == FORGED:
             raise UserError("it is forged: only pristine photos show what was done to them")
         rgb = open_image(row, settings.max_megapixels)[1].pixels
         photo = Photo(row.image_id, device_of(row), rgb)

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from forensics.evaluate.metrics import Confusion
 from forensics.evaluate.scan import (
-    FORGED,
-    PRISTINE,
     THRESHOLDS,
     Border,
     Problem,
@@ -32,7 +30,7 @@ from forensics.localize.superpixels import segment_counts
 from forensics.localize.threshold import stm
 from forensics.prnu.camera_model import WindowModel
 from forensics.prnu.library import CameraLibrary
-from forensics.records import ManifestRow, NotApplicable, Status, UserError
+from forensics.records import FORGED, PRISTINE, ManifestRow, NotApplicable, Status, UserError
 
 RECORDS = pa.schema(
     [

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from forensics.evaluate.scan import FORGED, PRISTINE, THRESHOLDS
+from forensics.evaluate.scan import THRESHOLDS
 from forensics.evaluate.study import statistics
 from forensics.evaluate.study.outcomes import outcomes, shown
 from forensics.evaluate.study.settings import AXES, Variant, names, neighbours
 from forensics.evaluate.summary import NOT_GIVEN
-from forensics.records import Status
+from forensics.records import FORGED, PRISTINE, Status
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from forensics.evaluate.scan import FORGED
 from forensics.evaluate.study.cases import Case, open_case, status_of
 from forensics.evaluate.study.settings import PredictionStudy, Variant
 from forensics.localize.signals import Signals
@@ -19,7 +18,7 @@ from forensics.prnu.camera_model import WindowModel
 from forensics.prnu.correlation import ncc
 from forensics.prnu.library import CameraLibrary
 from forensics.prnu.predictors import FeaturePredictor
-from forensics.records import ManifestRow, NotApplicable, Status
+from forensics.records import FORGED, ManifestRow, NotApplicable, Status
 
 RECORDS = pa.schema(
     [

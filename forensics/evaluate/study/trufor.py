@@ -22,11 +22,11 @@ from pydantic import Field
 from forensics import storage
 from forensics.config import Settings
 from forensics.evaluate.metrics import auc, away_from_border, f1_best, f1_fixed
-from forensics.evaluate.scan import FORGED, PRISTINE, Problem, read_mask
+from forensics.evaluate.scan import Problem, read_mask
 from forensics.evaluate.study.cases import status_of
 from forensics.evaluate.study.laundering import Laundering, Mask
 from forensics.evidence import open_image
-from forensics.records import ManifestRow, NotApplicable, Rgb, Status, UserError
+from forensics.records import FORGED, PRISTINE, ManifestRow, NotApplicable, Rgb, Status, UserError
 from forensics.trufor.blind import BlindLocalizer
 from forensics.trufor.checkpoint import holds_noiseprint
 from forensics.trufor.inference import Precision

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from forensics.evaluate import plots
 from forensics.evaluate.curves import roc
 from forensics.evaluate.metrics import auc, balanced_accuracy
-from forensics.evaluate.scan import FORGED
 from forensics.evaluate.study import statistics
 from forensics.evaluate.study.outcomes import outcomes, shown
 from forensics.evaluate.study.trufor import AXES
 from forensics.evaluate.summary import NOT_GIVEN
-from forensics.records import Status
+from forensics.records import FORGED, Status
 
 ALL, AVERAGE = "all", "average"
 PIXELS = ("f1_best", "f1_fixed", "pixel_auc")

@@ -11,9 +11,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from forensics.evaluate.scan import FORGED, PRISTINE, read_mask
+from forensics.evaluate.scan import read_mask
 from forensics.evidence import open_image
-from forensics.records import ManifestRow, Rgb, UserError
+from forensics.records import FORGED, PRISTINE, ManifestRow, Rgb, UserError
 from forensics.text import visible
 
 Pair = tuple[Rgb, NDArray[np.bool_]]
